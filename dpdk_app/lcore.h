@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A packet lcore: its rings to and from the control thread, its counters, and the commands it takes. The loop itself is in lcore.c.
+ * Everything here is allocated before the loop starts and freed after it has ended.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_common.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
+
+#include "../shared/channel.h"
+#include "../shared/histogram.h"
+#include "drops.h"
+#include "flow.h"
+#include "packet.h"
+#include "playout.h"
+#include "session.h"
+
+#define LCORES_MAX  VL_CHANNEL_LCORES_MAX
+#define WORKERS_MAX 64u
+#define PORTS_MAX   16u
+
+/* Ethernet (two tags) + IPv6 + UDP: everything in front of the RTP header, ready but for lengths, IPv4 id and checksums. */
+#define LCORE_HEADER_MAX 72u
+
+enum lcore_command_type {
+	LCORE_PLAYOUT_START,	/* put the call on the wheel; `start` */
+	LCORE_PLAYOUT_TARGET,	/* new headers (remote moved, neighbour resolved); `target` */
+	LCORE_PLAYOUT_STOP,	/* take it off the wheel */
+	LCORE_PLAYOUT_REATTACH, /* a new worker took the call */
+	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours */
+	LCORE_WORKER_DETACH,	/* stop using them; the control thread unmaps after a grace period */
+};
+
+struct lcore_target {
+	uint8_t header[LCORE_HEADER_MAX];
+	uint8_t header_len;
+	uint8_t l2_len; /* so that IP and UDP can be found in `header` */
+	uint16_t port;	/* ethdev port to send on */
+	bool ready;	/* next hop known; false: frames are taken and counted tx_no_neighbour */
+};
+
+/* By value through the ring, so nothing is shared. */
+struct lcore_command {
+	uint8_t type; /* enum lcore_command_type */
+	uint8_t worker_slot;
+	struct session_ref session;
+	union {
+		struct {
+			struct lcore_target target;
+			uint32_t ssrc, timestamp;
+			uint16_t seq;
+			uint8_t payload_type, idle;
+		} start;
+		struct lcore_target target;
+		struct vl_channel *worker; /* owned by the control thread; alive until a grace period after DETACH */
+	};
+} __rte_aligned(8);
+
+/* Writer: the lcore. Readers: telemetry, relaxed. */
+struct lcore_counters {
+	_Atomic uint64_t drops[DROP_COUNT];
+	_Atomic uint64_t received, transmitted; /* packets of the ports */
+	_Atomic uint64_t rtp, rtcp, delivered;	/* delivered: RTP payloads published to a worker */
+	_Atomic uint64_t frames;		/* playout packets built */
+	_Atomic uint64_t busy_tsc, total_tsc;	/* time in turns that found work, and all time */
+	_Atomic uint64_t late_beats;		/* beats more than 1 ms behind their time */
+};
+
+struct lcore_latency {
+	struct vl_histogram
+		flush_to_silence_us; /* `interrupted` read by the worker to the beat that no longer carries the old turn */
+	struct vl_histogram
+		message_to_rtp_us;	   /* message read by the worker to the RTP packet of its first frame in a talkspurt */
+	struct vl_histogram beat_error_us; /* a frame's distance from its ideal time */
+};
+
+struct lcore {
+	unsigned int index;    /* 0..count-1: names the ring pair in every channel, the QSBR token, the tx queue */
+	unsigned int lcore_id; /* EAL */
+	struct session_table *table;
+	struct rte_mempool *pool;
+	const struct packet_local *local; /* one per ethdev port, indexed by port id */
+
+	struct rte_ring *to_control; /* SP/SC of mbufs: unknown flows (RTP, RTCP) and PACKET_LOCAL. Producer: lcore */
+	struct rte_ring *rx_again;   /* SP/SC of mbufs: to be handled as if just received (flow bound now). Producer: control */
+	struct rte_ring *tx_direct;  /* SP/SC of mbufs: to be transmitted as they are on mbuf->port. Producer: control */
+	struct rte_ring *commands;   /* SP/SC, elements of struct lcore_command. Producer: control */
+
+	struct lcore_counters counters __rte_cache_aligned;
+	struct lcore_latency latency;
+
+	void *private; /* lcore.c: wheel, staged bursts, channels, rx queues */
+};
+
+/* Settings every packet lcore shares; written before start. */
+struct lcore_settings {
+	bool sleep;		   /* idle ladder on */
+	uint32_t learn_per_second; /* unknown flows' packets per source */
+	uint32_t learn_total_per_second;
+	_Atomic bool stop; /* writer: control; the loop returns */
+};
+
+/*
+ * Allocate lcore `index` with its rings, on the NUMA node of EAL lcore `lcore_id`. Control thread. Rx queues are added with
+ * lcore_add_rx_queue(). Returns NULL with rte_errno.
+ */
+struct lcore *lcore_new(unsigned int index, unsigned int lcore_id, struct session_table *table, struct rte_mempool *pool,
+	const struct packet_local *local, struct lcore_settings *settings);
+int lcore_add_rx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
+/* Transmit queue of this lcore on `port`. */
+int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
+void lcore_free(struct lcore *lcore);
+
+/* The loop, for rte_eal_remote_launch(); `arg` is a struct lcore. Returns when settings->stop is set. */
+int lcore_run(void *arg);
+
+/* Hand a command over. Control thread. Returns 0 or -ENOBUFS (counted control_full). */
+int lcore_command(struct lcore *lcore, const struct lcore_command *command);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a received frame is. Pure: bytes in, description out; no DPDK, no allocation, no clock. Used by lcores on every packet, by the
+ * control thread, the fuzz target and the unit tests.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "drops.h"
+#include "flow.h"
+
+enum packet_kind {
+	PACKET_DROP,  /* see `reason` */
+	PACKET_RTP,   /* key, seq, timestamp, payload_type, marker, payload are valid */
+	PACKET_RTCP,  /* key (SSRC of the first report) and payload (the whole compound) are valid */
+	PACKET_LOCAL, /* ARP, neighbour discovery or ping for us: the control thread answers */
+};
+
+/* The local side, as classification needs it. Written once before the lcores start, read only afterwards. */
+struct packet_local {
+	struct ip_address addresses[2]; /* listen and listen6 */
+	unsigned int address_count;
+	uint16_t rtp_port;			  /* shared port; 0 when there is none */
+	uint16_t dedicated_first, dedicated_last; /* even RTP ports, RTCP on the next odd one; 0, 0 when there are none */
+	uint8_t mac[6];				  /* of the port the packet arrived on */
+	bool check_ipv4_checksum;		  /* the port does not do it */
+};
+
+struct packet {
+	enum packet_kind kind;
+	enum drop_reason reason; /* PACKET_DROP only */
+	struct flow_key key;
+	uint32_t timestamp;
+	uint16_t seq;
+	uint8_t payload_type;
+	bool marker;
+	uint16_t payload_offset; /* from the start of the frame */
+	uint16_t payload_len;	 /* bytes, padding excluded */
+};
+
+/*
+ * Classify one frame of `len` contiguous bytes (Ethernet, up to two VLAN tags, IPv4 or IPv6 with extension headers refused, UDP, RTP or
+ * RTCP by RFC 5761 section 4 and RFC 7983). Any thread. Always fills packet->kind. An RTP packet to a dedicated port's odd neighbour
+ * is NOT_RTP, RTCP is accepted on both.
+ */
+void packet_classify(const uint8_t *frame, size_t len, const struct packet_local *local, struct packet *packet);

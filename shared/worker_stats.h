@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a worker publishes about itself in its channel's statistics page. One list feeds the struct, telemetry and doc/telemetry.md. Writer: the worker loop.
+ * Readers: the data plane's telemetry, which treats every value as an untrusted number.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "histogram.h"
+
+/* X(name, "unit", "meaning") */
+#define VL_WORKER_COUNTERS(X)                                                                     \
+	X(calls, "calls", "calls the worker holds now")                                           \
+	X(sockets_open, "sockets", "Gemini websockets open now")                                  \
+	X(sockets_opened, "sockets", "Gemini websockets opened since start")                      \
+	X(sockets_failed, "sockets", "dials and sessions that ended with an error")               \
+	X(up_packets, "packets", "RTP payloads taken from the uplink rings")                      \
+	X(up_lost, "packets", "gaps in the caller's RTP sequence that were concealed")            \
+	X(up_late, "packets", "RTP payloads that came too late to be put in order")               \
+	X(up_unwanted, "packets", "payloads of unknown sessions or payload types")                \
+	X(up_discarded_ms, "ms", "caller audio dropped because no session to the model was open") \
+	X(messages_out, "messages", "websocket messages sent")                                    \
+	X(messages_in, "messages", "websocket messages received")                                 \
+	X(bytes_out, "bytes", "websocket payload sent")                                           \
+	X(bytes_in, "bytes", "websocket payload received")                                        \
+	X(down_frames, "frames", "20 ms frames handed to the data plane")                         \
+	X(down_ring_full, "frames", "frames kept back because the downlink ring was full")        \
+	X(down_discarded_ms, "ms", "model audio dropped by barge-in")                             \
+	X(turns, "turns", "turns the model completed")                                            \
+	X(interruptions, "turns", "turns the caller interrupted")                                 \
+	X(messages_bad, "messages", "messages from the model that could not be understood")       \
+	X(loop_longest_us, "us", "longest turn of the event loop so far")
+
+/* X(name, "unit", "meaning") */
+#define VL_WORKER_HISTOGRAMS(X)                                                                             \
+	X(rtp_to_websocket_us, "us", "arrival of a message's last RTP packet to its websocket write")       \
+	X(message_to_ring_us, "us", "model audio message complete to its first frame in the downlink ring") \
+	X(dial_us, "us", "start of the dial to setupComplete")
+
+struct vl_worker_stats {
+#define X(name, unit, meaning) _Atomic uint64_t name;
+	VL_WORKER_COUNTERS(X)
+#undef X
+#define X(name, unit, meaning) struct vl_histogram name;
+	VL_WORKER_HISTOGRAMS(X)
+#undef X
+};
