@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum vl_log_level { VL_LOG_ERROR, VL_LOG_WARNING, VL_LOG_INFO, VL_LOG_DEBUG };
@@ -23,6 +25,16 @@ void vl_log_init(const char *process, enum vl_log_level level);
 
 /* Parse "error", "warning", "info", "debug". Any thread. Returns the level or -EINVAL. */
 int vl_log_level_parse(const char *text);
+
+/*
+ * Whether the call site may write a line at `now_ms`; `*suppressed` is how many it lost since its last one. Pure. Control or worker loop.
+ */
+bool vl_log_site_allow(struct vl_log_site *site, uint64_t now_ms, uint32_t *suppressed);
+
+/*
+ * Copy `text` to `out` with control characters as \xNN, cut to `size` bytes (at least 6) with the NUL. Pure, any thread. Returns its length.
+ */
+size_t vl_log_escape(char *out, size_t size, const char *text);
 
 /* Use the macros. `unlimited` lines (proof lines, start and stop) are never suppressed. Control or worker loop. */
 void vl_log_write(struct vl_log_site *site, enum vl_log_level level, const char *format, ...)
