@@ -7,11 +7,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <uthash.h>
+
 #include "flow.h"
 
-#define CALL_UUID_SIZE 37
-#define CALL_USER_SIZE 64
-#define CALL_TEXT_SIZE 256
+#define CALL_UUID_SIZE	37
+#define CALL_USER_SIZE	64
+#define CALL_TEXT_SIZE	256
+#define CALL_STATE_SIZE 16
+
+#define CALL_NO_WORKER 0xffu /* same value as SESSION_NO_WORKER */
 
 struct call {
 	struct session_ref ref;
@@ -19,12 +24,25 @@ struct call {
 	char user[CALL_USER_SIZE];
 	uint16_t trunk; /* index in the configuration */
 	struct endpoint local, signalled;
+	bool port_unknown; /* the trunk's default port was signalled and no packet has told the real one yet */
+	bool dedicated;	   /* the local port is this call's own */
 	bool bound, held;
+	bool inserted;	      /* `flow` is in the session table */
 	struct flow_key flow; /* valid while bound */
 	uint32_t address_switches;
-	uint8_t payload_type;
-	uint64_t created_ms, bound_ms, heard_ms;
-	char state[16]; /* of the conversation, as the worker reported it; "no-worker" without one */
+	uint32_t send_ssrc; /* of our own stream; never the caller's */
+	uint8_t payload_type, event_payload_type;
+	uint8_t lcore;		    /* packet lcore that owns its playout */
+	uint8_t worker;		    /* slot, CALL_NO_WORKER without one */
+	uint32_t neighbour_version; /* of the next hop the lcore's headers were built from; see media.c */
+	uint64_t created_ms, bound_ms, heard_ms, held_ms;
+	uint64_t packets_seen;	     /* receive.packets when heard_ms was taken */
+	char state[CALL_STATE_SIZE]; /* of the conversation, as the worker reported it; "no-worker" without one */
 	char reason[CALL_TEXT_SIZE];
 	char caller_text[CALL_TEXT_SIZE], model_text[CALL_TEXT_SIZE]; /* last transcripts */
+
+	/* calls.c only */
+	UT_hash_handle by_uuid;
+	struct call *user_next, *user_prev;
+	struct calls_user *of_user;
 };
