@@ -60,6 +60,9 @@ struct session_table; /* rte_hash (RW_CONCURRENCY_LF) + storage + QSBR variable 
 /* Burst size of a lookup; rte_hash_lookup_bulk takes at most 64. */
 #define SESSION_LOOKUP_BURST 32
 
+/* Most sessions one table can be made for: what keeps index and sizes within 32 bits. */
+#define SESSION_TABLE_MAX (1u << 22)
+
 /* Allocate storage and table for `max_sessions`. Control thread, before lcores run. Returns NULL with rte_errno on failure. */
 struct session_table *session_table_new(uint32_t max_sessions, int socket_id);
 void session_table_free(struct session_table *table);
