@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A packet lcore: its rings to and from the control thread, its counters, and the commands it takes. The loop itself is in lcore.c.
- * Everything here is allocated before the loop starts and freed after it has ended.
+ * A packet lcore: its rings to and from the control thread, its counters, and the commands it takes. The loop itself is in
+ * lcore.c. Everything here is allocated before the loop starts and freed after it has ended.
  */
 #pragma once
 
@@ -25,25 +25,23 @@
 #define WORKERS_MAX 64u
 #define PORTS_MAX   16u
 
-/* Ethernet (two tags) + IPv6 + UDP: everything in front of the RTP header, ready but for lengths, IPv4 id and checksums. */
-#define LCORE_HEADER_MAX 72u
-
 enum lcore_command_type {
 	LCORE_PLAYOUT_START,	/* put the call on the wheel; `start` */
 	LCORE_PLAYOUT_TARGET,	/* new headers (remote moved, neighbour resolved); `target` */
 	LCORE_PLAYOUT_STOP,	/* take it off the wheel */
 	LCORE_PLAYOUT_REATTACH, /* a new worker took the call */
-	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours */
+	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours; clears its bit in broken_workers */
 	LCORE_WORKER_DETACH,	/* stop using them; the control thread unmaps after a grace period */
 };
 
-struct lcore_target {
-	uint8_t header[LCORE_HEADER_MAX];
-	uint8_t header_len;
-	uint8_t l2_len; /* so that IP and UDP can be found in `header` */
-	uint16_t port;	/* ethdev port to send on */
-	bool ready;	/* next hop known; false: frames are taken and counted tx_no_neighbour */
-};
+/*
+ * Order and grace. An lcore takes every waiting command at the beginning of a turn, before it looks at a session or a
+ * channel, and reports a quiescent state at the end of each turn (and is offline while it sleeps). So after lcore_command()
+ * of a DETACH or STOP to every lcore, one rte_rcu_qsbr_start() on session_table_qsbr() and a successful rte_rcu_qsbr_check()
+ * of its token, no lcore uses the channel or the session any more: then the channel may be unmapped, and the session's index
+ * may be used again (also on another lcore). PLAYOUT_STOP, _TARGET and _REATTACH of a generation that is not on the wheel are
+ * ignored.
+ */
 
 /* By value through the ring, so nothing is shared. */
 struct lcore_command {
@@ -70,11 +68,12 @@ struct lcore_counters {
 	_Atomic uint64_t frames;		/* playout packets built */
 	_Atomic uint64_t busy_tsc, total_tsc;	/* time in turns that found work, and all time */
 	_Atomic uint64_t late_beats;		/* beats more than 1 ms behind their time */
+	_Atomic uint64_t refused_records; /* records of workers refused: down_corrupt, down_session and down_record together */
 };
 
 struct lcore_latency {
 	struct vl_histogram
-		flush_to_silence_us; /* `interrupted` read by the worker to the beat that no longer carries the old turn */
+		flush_to_silence_us; /* `interrupted` read by the worker to the flush: no packet of the old turn is sent after it */
 	struct vl_histogram
 		message_to_rtp_us;	   /* message read by the worker to the RTP packet of its first frame in a talkspurt */
 	struct vl_histogram beat_error_us; /* a frame's distance from its ideal time */
@@ -87,10 +86,14 @@ struct lcore {
 	struct rte_mempool *pool;
 	const struct packet_local *local; /* one per ethdev port, indexed by port id */
 
-	struct rte_ring *to_control; /* SP/SC of mbufs: unknown flows (RTP, RTCP) and PACKET_LOCAL. Producer: lcore */
-	struct rte_ring *rx_again;   /* SP/SC of mbufs: to be handled as if just received (flow bound now). Producer: control */
+	struct rte_ring *to_control; /* SP/SC of mbufs: RTP of unknown flows and PACKET_LOCAL, rate-limited. Producer: lcore */
+	struct rte_ring *rx_again;   /* SP/SC of mbufs: to be handled as if just received (flow bound now; dropped if it is not).
+				      * Producer: control, in the lcore that received it: mbuf->port says how to classify */
 	struct rte_ring *tx_direct;  /* SP/SC of mbufs: to be transmitted as they are on mbuf->port. Producer: control */
 	struct rte_ring *commands;   /* SP/SC, elements of struct lcore_command. Producer: control */
+
+	/* Bit per worker slot that broke its ring; not used again until ATTACH. Writer: lcore. Reader: control, which cuts the worker off. */
+	_Atomic uint64_t broken_workers;
 
 	struct lcore_counters counters __rte_cache_aligned;
 	struct lcore_latency latency;
@@ -98,23 +101,36 @@ struct lcore {
 	void *private; /* lcore.c: wheel, staged bursts, channels, rx queues */
 };
 
-/* Settings every packet lcore shares; written before start. */
+/* Where unknown flows may come from at all. Immutable once published; freed a grace period after it was replaced. */
+struct lcore_sources {
+	uint32_t count;
+	struct ip_prefix prefixes[]; /* of all trunks; few, for they are looked through one by one */
+};
+
+/* Settings every packet lcore shares. Writer: control, before start, atomic fields also later. */
 struct lcore_settings {
 	bool sleep;		   /* idle ladder on */
 	uint32_t learn_per_second; /* unknown flows' packets per source */
 	uint32_t learn_total_per_second;
-	_Atomic bool stop; /* writer: control; the loop returns */
+	uint64_t tsc_hz;	/* true rate (tsc.h); 0: rte_get_tsc_hz() */
+	uint64_t random_key[2]; /* of the rate limiter's hash, from the system's random source */
+	/* An unknown flow from elsewhere is dropped as source_unknown at once. NULL: control judges every source. */
+	_Atomic(const struct lcore_sources *) sources;
+	_Atomic bool stop; /* the loop returns */
 };
 
 /*
  * Allocate lcore `index` with its rings, on the NUMA node of EAL lcore `lcore_id`. Control thread. Rx queues are added with
- * lcore_add_rx_queue(). Returns NULL with rte_errno.
+ * lcore_add_rx_queue(). `local` (PORTS_MAX elements, indexed by port id) and `settings` stay the caller's and outlive it.
+ * Returns NULL with rte_errno.
  */
 struct lcore *lcore_new(unsigned int index, unsigned int lcore_id, struct session_table *table, struct rte_mempool *pool,
 	const struct packet_local *local, struct lcore_settings *settings);
+/* Poll this queue. Control thread, before the loop runs. Returns 0, -EINVAL (port id over PORTS_MAX), -ENOSPC. */
 int lcore_add_rx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
-/* Transmit queue of this lcore on `port`. */
+/* Transmit queue of this lcore on `port`; packets for a port without one are counted tx_full. Same rules. Returns 0 or -EINVAL. */
 int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
+/* Free it with every mbuf still in its rings. Control thread, after the loop has ended. NULL is legal. */
 void lcore_free(struct lcore *lcore);
 
 /* The loop, for rte_eal_remote_launch(); `arg` is a struct lcore. Returns when settings->stop is set. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One call as the lcores see it, and the lock-free table that finds it. Storage is preallocated; a session is named by index + generation.
+ * One call as the lcores see it, and the lock-free table that finds it. Storage is preallocated; a session is named by index
+ * + generation.
  *
- * Who writes what: struct session_route is the control thread's, struct session_receive the receiving lcore's, struct session_playout
- * the owning lcore's. Each begins on a cache line of its own. Strings, users, UUIDs and states live in the control thread's own
- * struct call (call.h), not here.
+ * Who writes what: struct session_route is the control thread's, struct session_receive the receiving lcore's, struct
+ * session_playout the owning lcore's. Each begins on a cache line of its own. Strings, users, UUIDs and states live in the
+ * control thread's own struct call (call.h), not here.
  */
 #pragma once
 
@@ -16,9 +17,18 @@
 #include <rte_rcu_qsbr.h>
 
 #include "flow.h"
+#include "headers.h"
 #include "playout.h"
+#include "receive.h"
 
 #define SESSION_NO_WORKER 0xffu
+
+/* Where the packets of a call go. Built by the control thread, sent to the owning lcore by value (LCORE_PLAYOUT_*). */
+struct lcore_target {
+	struct header_template headers;
+	uint16_t port; /* ethdev port to send on */
+	bool ready;    /* next hop known; false: frames are taken and counted tx_no_neighbour */
+};
 
 /* Writer: control thread. Readers: every lcore. Generation is stored last when a session opens and cleared first when it ends. */
 struct session_route {
@@ -30,28 +40,19 @@ struct session_route {
 	uint8_t lcore;		     /* packet lcore (0..n-1) that owns playout */
 } __rte_cache_aligned;
 
-/*
- * Per-call receive accounting, RFC 3550 A.1, A.3 and A.8. Writer: the lcore that receives the bound flow (RSS keeps a flow on one lcore;
- * control moves a binding only through the table). Readers: control and telemetry, relaxed, a snapshot.
- */
-struct session_receive {
-	_Atomic uint64_t packets;
-	_Atomic uint64_t bytes;	    /* payload */
-	_Atomic uint64_t last_tsc;  /* arrival of the last delivered packet: expiry, liveness */
-	_Atomic uint32_t jitter_q4; /* RFC 3550 A.8 estimate, RTP timestamp units times 16 */
-	_Atomic uint32_t duplicates;
-	_Atomic uint32_t reordered;
-	_Atomic uint32_t ssrc;		    /* of the last delivered packet: a change restarts the sequence */
-	_Atomic uint32_t base_seq, max_seq; /* extended */
-	_Atomic uint32_t expected_prior;    /* packets expected under earlier SSRCs or restarts */
-	_Atomic uint32_t transit;
-	_Atomic uint32_t window;  /* the last 32 sequence numbers seen, for duplicates */
-	_Atomic uint32_t dropped; /* after binding: ring full, no worker, held */
+/* What the owning lcore needs to send the call's packets. Writer and reader: that lcore. */
+struct session_sender {
+	struct lcore_target target;
+	uint32_t generation;   /* the call whose playout is on the wheel; 0: none */
+	uint32_t drained_turn; /* of a DRAINED that found the uplink ring full and is tried again */
+	uint8_t drained_flags; /* of it */
+	bool drained_pending;
 } __rte_cache_aligned;
 
 struct session {
 	struct session_route route;
-	struct session_receive receive;
+	struct session_receive receive; /* receive.h: the receiving lcore's */
+	struct session_sender sender;
 	struct session_playout playout;
 } __rte_cache_aligned;
 
@@ -75,15 +76,15 @@ uint32_t session_table_max(const struct session_table *table);
 struct rte_rcu_qsbr *session_table_qsbr(struct session_table *table);
 
 /*
- * Look up to SESSION_LOOKUP_BURST keys up at once. `refs[i].generation` is 0 where there is no entry. Lcore; wait-free. Returns a mask of
- * hits.
+ * Look up to SESSION_LOOKUP_BURST keys up at once. `refs[i].generation` is 0 where there is no entry. Lcore; wait-free.
+ * Returns a mask of hits.
  */
 uint64_t session_table_lookup(
 	const struct session_table *table, const struct flow_key *const keys[], unsigned int count, struct session_ref refs[]);
 
 /*
- * Insert, remove a flow. Control thread only. Removal frees the table's slot after a grace period, by session_table_reclaim(); an existing
- * key is never overwritten (insert returns -EEXIST). Return 0 or -errno.
+ * Insert, remove a flow. Control thread only. Removal frees the table's slot after a grace period, by
+ * session_table_reclaim(); an existing key is never overwritten (insert returns -EEXIST). Return 0 or -errno.
  */
 int session_table_insert(struct session_table *table, const struct flow_key *key, struct session_ref ref);
 int session_table_remove(struct session_table *table, const struct flow_key *key);
