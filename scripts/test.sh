@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds, and runs the tests. The last line is "N passed, N failed, N skipped".
+# usage: sudo ./scripts/test.sh [lint] [unit] [sanitize] [smoke] [fuzz]     all of them by default
+#   unit      unit tests of the normal build
+#   sanitize  the same under AddressSanitizer and UndefinedBehaviorSanitizer
+#   smoke     the real programs in network namespaces
+#   fuzz      each fuzz target for FUZZ_SECONDS (120)
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$VL_ROOT"
+suites=("$@")
+[ $# -gt 0 ] || suites=(lint unit sanitize smoke fuzz)
+for suite in "${suites[@]}"; do
+	case $suite in
+	lint | unit | sanitize | smoke | fuzz) ;;
+	*) die "'$suite' is no suite; there are lint, unit, sanitize, smoke and fuzz." ;;
+	esac
+done
+wanted() { [[ " ${suites[*]} " == *" $1 "* ]]; }
+VL_STEPS=$((${#suites[@]} + 3))
+passed=0 failed=0 skipped=0
+started=$SECONDS
+
+add() {
+	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+	if [ "$2" = 0 ]; then good "$1 passed, $3 skipped"; else warn "$1 passed, $2 failed, $3 skipped"; fi
+}
+
+# run_meson DIRECTORY SUITE [OPTION...]: run one suite and add its cases.
+run_meson() {
+	local directory=$1 suite=$2 code=0 counts
+	shift 2
+	local log="$directory/$suite.log" report="$directory/meson-logs/testlog.junit.xml"
+	rm -f "$report"
+	meson test -C "$directory" --no-rebuild --suite "$suite" --print-errorlogs "$@" >"$log" 2>&1 </dev/null || code=$?
+	if [ ! -f "$report" ]; then
+		tail -n 40 "$log"
+		warn "meson ran no test; its output is in $log"
+		add 0 1 0
+		return
+	fi
+	counts=$(/usr/bin/python3 scripts/count_tests.py "$report")
+	# shellcheck disable=SC2086
+	set -- $counts
+	if [ "$code" != 0 ]; then
+		grep -vE '^(ok|# )' "$log" | tail -n 80
+		# A failure that no case carries still counts.
+		[ "$2" != 0 ] || set -- "$1" 1 "$3"
+	fi
+	add "$@"
+}
+
+step "checking the machine"
+need_debian_12
+need_memory 1024
+if wanted smoke; then
+	need_root
+	need_tun
+fi
+step "installing Debian packages"
+install_packages
+step "building into $VL_BUILD"
+build "$VL_BUILD"
+
+if wanted lint; then
+	step "lint"
+	output=$(./scripts/lint.sh) || true
+	echo "$output" | sed '$d'
+	read -r p _ f _ < <(echo "$output" | tail -n 1)
+	add "$p" "$f" 0
+fi
+if wanted unit; then
+	step "unit tests"
+	run_meson "$VL_BUILD" unit
+fi
+if wanted sanitize; then
+	step "unit tests under ASan and UBSan"
+	build "$VL_BUILD-sanitize" -Db_sanitize=address,undefined
+	run_meson "$VL_BUILD-sanitize" unit
+fi
+if wanted smoke; then
+	step "smoke tests in network namespaces (a few minutes)"
+	run_meson "$VL_BUILD" smoke
+	grep -hE '^# (measured|barge-in)' "$VL_BUILD/smoke.log" "$VL_BUILD"/meson-logs/testlog.txt 2>/dev/null | sort -u | sed 's/^# /      /' || true
+fi
+if wanted fuzz; then
+	step "fuzz targets, ${FUZZ_SECONDS:-120} s each"
+	if output=$(FUZZ_SECONDS=${FUZZ_SECONDS:-120} ./scripts/fuzz.sh 2>&1 | tee "$VL_BUILD/fuzz.log"); then code=0; else code=$?; fi
+	read -r p _ f _ s _ < <(grep -E '^[0-9]+ passed, [0-9]+ failed' <<<"$output" | tail -n 1 || true) || true
+	if [ -z "${p:-}" ] || { [ "$code" != 0 ] && [ "${f:-0}" = 0 ]; }; then
+		tail -n 40 <<<"$output"
+		add 0 1 0
+	else
+		[ "$f" = 0 ] || tail -n 40 <<<"$output"
+		add "$p" "$f" "${s:-0}"
+	fi
+fi
+note "took $((SECONDS - started)) s"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
