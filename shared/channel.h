@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The audio channel between the data plane and one worker: a sealed memfd that holds, per packet lcore, one ring up
- * (caller to model) and one ring down (model to caller), and one page of statistics that the worker publishes.
+ * (caller to model) and one ring down (model to caller), and the statistics that the worker publishes.
  *
  * Each ring is an rte_ring in SP/SC mode with 64-byte elements. Both sides reach it through struct vl_ring, an endpoint in
  * private memory that holds its own copy of the geometry and of its own position, so a peer that scribbles over the shared
  * header can garble its own audio but cannot make us read or write outside the ring (see doc/decisions.md).
+ *
+ * A worker that attaches again gets a new channel, so both sides begin every ring at index 0 and nothing is ever recovered from it.
  *
  * A record is a struct vl_record and its payload in consecutive elements; a record never wraps (a PAD record fills the end).
  */
@@ -37,7 +39,7 @@ enum vl_record_type {
 /* One record. Writer: the producer of the ring; reader: its consumer. Little endian, both sides on one machine. */
 struct vl_record {
 	uint8_t type;	      /* enum vl_record_type */
-	uint8_t slots;	      /* elements the record takes, 1..VL_RECORD_SLOTS_MAX (PAD: up to 255, see channel.c) */
+	uint8_t slots;	      /* elements the record takes, 1..VL_RECORD_SLOTS_MAX; PAD: less, and always up to the ring's end */
 	uint16_t len;	      /* payload bytes */
 	uint32_t session;     /* session index in the data plane */
 	uint32_t generation;  /* of that index; a stale record is recognised and dropped */
@@ -53,7 +55,10 @@ _Static_assert(sizeof(struct vl_record) == 32, "a record header is half an eleme
 
 struct rte_ring;
 
-/* One side's view of one ring. In private memory; used by one thread. */
+/*
+ * One side's view of one ring. In private memory; used by one thread, except where said. Two cache lines long, so that neighbours in
+ * struct vl_channel, which belong to different lcores, never write the same line, wherever the struct lies.
+ */
 struct vl_ring {
 	struct rte_ring *shared; /* in the memfd: the peer writes its own head and tail there */
 	uint8_t *slots;		 /* in the memfd: the elements */
@@ -61,7 +66,10 @@ struct vl_ring {
 	uint32_t position;	 /* our own index, next element to fill or to read; never read back from shared memory */
 	uint32_t published;	 /* our index as the peer sees it */
 	uint32_t peer;		 /* the peer's index as last read and checked */
+	_Atomic bool broken;	 /* the peer broke the ring's rules. Writer: the endpoint's thread; readers: any of this side */
+	uint8_t unused[91];
 };
+_Static_assert(sizeof(struct vl_ring) == 128, "two cache lines");
 
 /* What a worker publishes about itself; all plain counters. Writer: the worker. Readers: data plane (telemetry). */
 struct vl_worker_stats;
@@ -94,24 +102,30 @@ void vl_channel_unmap(struct vl_channel *channel);
 
 /*
  * Reserve room for a record with `payload_len` bytes and return it with type, slots, len set and the rest zero, to be filled in
- * place; NULL when the ring is full (or payload_len > VL_RECORD_PAYLOAD_MAX). Not visible to the peer before
+ * place; NULL when the ring is full or broken (or payload_len > VL_RECORD_PAYLOAD_MAX). Not visible to the peer before
  * vl_ring_publish(). Producer's thread: lcore or worker loop.
  */
 struct vl_record *vl_ring_reserve(struct vl_ring *ring, uint8_t type, uint16_t payload_len);
 
-/* Make every reserved record visible, one store. Producer's thread. */
+/* Make every reserved record visible; nothing reserved: no-op. Producer's thread. */
 void vl_ring_publish(struct vl_ring *ring);
 
 /*
  * Next record: its header is copied to `header` (so the peer cannot change it after the check) and `*payload` points at
  * header->len bytes in shared memory, valid until vl_ring_release(); their content may change under a hostile peer. PAD is skipped.
- * Returns 1, 0 when there is none, -EPROTO when the peer broke the ring (index out of range, slots or len impossible): the endpoint
- * must not be used again. Consumer's thread.
+ * Returns 1, 0 when there is none, -EPROTO when the peer broke the ring (index out of range; type, slots or len impossible), then and
+ * ever after. Which types make sense in this direction is the caller's to check. Consumer's thread.
  */
 int vl_ring_next(struct vl_ring *ring, struct vl_record *header, const uint8_t **payload);
 
-/* Give the elements of every record read so far back to the producer, one store. Consumer's thread. */
+/* Give the elements of every record read so far back to the producer; nothing read: no-op. Consumer's thread. */
 void vl_ring_release(struct vl_ring *ring);
 
 /* Elements published and not yet released, as this side sees it. Any thread of this side; a snapshot. */
 uint32_t vl_ring_count(const struct vl_ring *ring);
+
+/* Whether the peer broke the ring's rules: it is lost until the worker attaches again. Any thread of this side. */
+static inline bool vl_ring_is_broken(const struct vl_ring *ring)
+{
+	return atomic_load_explicit(&ring->broken, memory_order_relaxed);
+}

@@ -19,12 +19,14 @@ static inline int unit_run(Suite *suite)
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* Add a tcase of one behaviour with its test functions. */
-#define unit_add(suite, name, ...)                                                 \
+/* Add a tcase of one behaviour with its test functions; `setup` and `teardown` (or NULL) run around each of them. */
+#define unit_add_fixture(suite, name, setup, teardown, ...)                        \
 	do {                                                                       \
 		const TTest *const tests_[] = {__VA_ARGS__};                       \
 		TCase *tcase_ = tcase_create(name);                                \
+		tcase_add_checked_fixture(tcase_, setup, teardown);                \
 		for (size_t i_ = 0; i_ < sizeof(tests_) / sizeof(tests_[0]); i_++) \
 			tcase_add_test(tcase_, tests_[i_]);                        \
 		suite_add_tcase(suite, tcase_);                                    \
 	} while (0)
+#define unit_add(suite, name, ...) unit_add_fixture(suite, name, NULL, NULL, __VA_ARGS__)
