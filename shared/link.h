@@ -31,11 +31,15 @@ int vl_link_accept(int listener, struct vl_link_peer *peer);
 /* Connect to `path`. Worker loop. Returns the socket or -errno. */
 int vl_link_connect(const char *path, struct vl_link_peer *peer);
 
-/* Send one message with up to VL_LINK_FDS_MAX descriptors. Any owner of the socket. Returns 0 or -errno (EAGAIN: the peer does not read). */
+/*
+ * Send one message (1..VL_LINK_MESSAGE_MAX bytes) with up to VL_LINK_FDS_MAX descriptors, which stay the caller's. Any owner of the socket. Returns 0 or
+ * -errno (EAGAIN: the peer does not read; EPIPE: it is gone, no signal; EMSGSIZE).
+ */
 int vl_link_send(int link, const void *message, size_t len, const int *fds, size_t fd_count);
 
 /*
- * Receive one message into `message` (VL_LINK_MESSAGE_MAX bytes, NUL added behind it, so the buffer has one more). Descriptors beyond those asked for are
- * closed. Returns its length, 0 when the peer closed, -EAGAIN, -EMSGSIZE (too long: treat the peer as broken) or -errno.
+ * Receive one message into `message` (VL_LINK_MESSAGE_MAX bytes, NUL added behind it, so the buffer has one more). `*fd_count` is how many descriptors
+ * `fds` can take, then how many came; they are close-on-exec and the caller's. Others are closed; both may be NULL if none is wanted. Any owner of the
+ * socket. Returns the length, 0 when the peer closed (or sent an empty packet), -EAGAIN, -EMSGSIZE (too long: treat the peer as broken) or -errno.
  */
 ssize_t vl_link_receive(int link, char *message, int *fds, size_t *fd_count);

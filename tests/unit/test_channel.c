@@ -315,6 +315,7 @@ static int consume_all(int fd)
 	const uint8_t *payload;
 	uint32_t consumed = 0;
 
+	alarm(30); /* should the producer fail */
 	if (vl_channel_map(&channel, fd) != 0)
 		return 1;
 	while (consumed < RECORDS) {
