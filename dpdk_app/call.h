@@ -24,6 +24,8 @@ struct call {
 	char user[CALL_USER_SIZE];
 	uint16_t trunk; /* index in the configuration */
 	struct endpoint local, signalled;
+	struct endpoint send_to; /* where our packets go; port 0: nowhere yet */
+	uint16_t send_port;	 /* ethdev port they leave by */
 	bool port_unknown; /* the trunk's default port was signalled and no packet has told the real one yet */
 	bool dedicated;	   /* the local port is this call's own */
 	bool bound, held;
@@ -34,7 +36,6 @@ struct call {
 	uint8_t payload_type, event_payload_type;
 	uint8_t lcore;		    /* packet lcore that owns its playout */
 	uint8_t worker;		    /* slot, CALL_NO_WORKER without one */
-	uint32_t neighbour_version; /* of the next hop the lcore's headers were built from; see media.c */
 	uint64_t created_ms, bound_ms, heard_ms, held_ms;
 	uint64_t packets_seen;	     /* receive.packets when heard_ms was taken */
 	char state[CALL_STATE_SIZE]; /* of the conversation, as the worker reported it; "no-worker" without one */

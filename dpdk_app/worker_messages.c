@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages of the worker link. A worker is another process, perhaps of another user: every member is checked for type and range here, and an unknown one is
+ * an error that names it, so that a difference in version is seen at once.
+ */
+#include "worker_messages.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "../shared/link.h"
+#include "workers.h"
+
+static bool is_name(const char *text)
+{
+	size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
+
+	return len > 0 && len < WORKER_NAME_SIZE && text[len] == 0;
+}
+
+static int check_users(const cJSON *users, const char *path, struct vl_error *error)
+{
+	const cJSON *user;
+	unsigned int index = 0;
+
+	cJSON_ArrayForEach(user, users)
+	{
+		const char *name = cJSON_GetStringValue(user);
+		size_t len = name != NULL ? strlen(name) : 0;
+		bool good = len > 0 && len < CALL_USER_SIZE;
+
+		for (size_t i = 0; good && i < len; i++)
+			good = (unsigned char)name[i] > 0x20 && name[i] != 0x7f;
+		if (!good)
+			return vl_error_at(error, path, "entry %u is not a user name of 1 to %d bytes without spaces", index,
+				CALL_USER_SIZE - 1);
+		index++;
+	}
+	return 0;
+}
+
+static int check_hello(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"abi", "name", "users", "capacity", NULL};
+	const char *name;
+	const cJSON *users;
+	int64_t number;
+
+	if (vl_json_only(body, "hello", members, error) < 0 ||
+		vl_json_required(
+			vl_json_get_integer(body, "hello", "abi", 0, UINT32_MAX, &number, error), "hello", "abi", error) < 0 ||
+		vl_json_required(vl_json_get_integer(body, "hello", "capacity", 1, WORKER_CAPACITY_MAX, &number, error), "hello",
+			"capacity", error) < 0 ||
+		vl_json_required(vl_json_get_string(body, "hello", "name", 1, WORKER_NAME_SIZE - 1, &name, error), "hello",
+			"name", error) < 0 ||
+		vl_json_required(vl_json_get_list(body, "hello", "users", &users, error), "hello", "users", error) < 0)
+		return -EINVAL;
+	if (!is_name(name))
+		return vl_error_at(error, "hello.name", "only letters, digits, '_', '.' and '-' are allowed");
+	return check_users(users, "hello.users", error);
+}
+
+static int check_session(const cJSON *body, const char *path, struct vl_error *error)
+{
+	const char *uuid;
+
+	return vl_json_required(vl_json_get_string(body, path, "session", CALL_UUID_SIZE - 1, CALL_UUID_SIZE - 1, &uuid, error),
+		path, "session", error);
+}
+
+static int check_word(const cJSON *body, const char *path, const char *name, const char *const words[], struct vl_error *error)
+{
+	char place[VL_JSON_PATH_SIZE] = "";
+	const char *value;
+
+	if (vl_json_required(vl_json_get_string(body, path, name, 1, 64, &value, error), path, name, error) < 0)
+		return -EINVAL;
+	for (size_t i = 0; words[i] != NULL; i++) {
+		if (strcmp(words[i], value) == 0)
+			return 0;
+	}
+	vl_json_path_member(place, path);
+	vl_json_path_member(place, name);
+	return vl_error_at(error, place, "'%s' is not known", value);
+}
+
+static int check_state(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "state", "reason", "code", NULL};
+	static const char *const states[] = {"dialling", "setup", "ready", "talking", "reconnecting", "failed", NULL};
+	const char *reason;
+	int64_t code;
+
+	if (vl_json_only(body, "state", members, error) < 0 || check_session(body, "state", error) < 0 ||
+		check_word(body, "state", "state", states, error) < 0 ||
+		vl_json_get_string(body, "state", "reason", 0, VL_LINK_MESSAGE_MAX, &reason, error) < 0 ||
+		vl_json_get_integer(body, "state", "code", 0, 65535, &code, error) < 0)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_transcript(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "side", "text", "final", NULL};
+	static const char *const sides[] = {"caller", "model", NULL};
+	const char *text;
+	bool final;
+
+	if (vl_json_only(body, "transcript", members, error) < 0 || check_session(body, "transcript", error) < 0 ||
+		check_word(body, "transcript", "side", sides, error) < 0 ||
+		vl_json_required(vl_json_get_string(body, "transcript", "text", 0, VL_LINK_MESSAGE_MAX, &text, error),
+			"transcript", "text", error) < 0 ||
+		vl_json_required(vl_json_get_bool(body, "transcript", "final", &final, error), "transcript", "final", error) < 0)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_event(const cJSON *body, struct vl_error *error)
+{
+	static const char *const events[] = {
+		"interrupted", "generation_complete", "turn_complete", "go_away", "closed", "tool_call", "usage", NULL};
+
+	if (check_session(body, "event", error) < 0)
+		return -EINVAL;
+	return check_word(body, "event", "event", events, error);
+}
+
+static const struct {
+	const char *name;
+	int (*check)(const cJSON *body, struct vl_error *error); /* NULL: see check_body() */
+} kinds[] = {
+	[WORKER_MESSAGE_HELLO] = {"hello", check_hello},
+	[WORKER_MESSAGE_USERS] = {"users", NULL},
+	[WORKER_MESSAGE_STATE] = {"state", check_state},
+	[WORKER_MESSAGE_TRANSCRIPT] = {"transcript", check_transcript},
+	[WORKER_MESSAGE_EVENT] = {"event", check_event},
+	[WORKER_MESSAGE_PING] = {"ping", NULL},
+	[WORKER_MESSAGE_PONG] = {"pong", NULL},
+};
+
+static int check_body(enum worker_message_kind kind, const cJSON *tree, const cJSON *body, struct vl_error *error)
+{
+	int64_t number;
+
+	if (kind == WORKER_MESSAGE_USERS) {
+		if (!cJSON_IsArray(body))
+			return vl_error_at(error, "users", "must be a list");
+		return check_users(body, "users", error);
+	}
+	if (kinds[kind].check == NULL)
+		return vl_json_get_integer(tree, "", kinds[kind].name, 0, INT64_C(1) << 53, &number, error) < 0 ? -EINVAL : 0;
+	if (!cJSON_IsObject(body))
+		return vl_error_at(error, kinds[kind].name, "must be an object");
+	return kinds[kind].check(body, error);
+}
+
+cJSON *worker_message_parse(
+	const char *text, size_t len, enum worker_message_kind *kind, const cJSON **body, struct vl_error *error)
+{
+	cJSON *tree = vl_json_parse(text, len, VL_LINK_MESSAGE_MAX, error);
+
+	if (tree == NULL)
+		return NULL;
+	*body = tree->child;
+	if (!cJSON_IsObject(tree) || *body == NULL || (*body)->next != NULL) {
+		vl_error_set(error, "a message is an object with exactly one member");
+		goto refuse;
+	}
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(kinds[i].name, (*body)->string) != 0)
+			continue;
+		*kind = (enum worker_message_kind)i;
+		if (check_body(*kind, tree, *body, error) < 0)
+			goto refuse;
+		return tree;
+	}
+	vl_error_set(error, "message '%.32s' is not known", (*body)->string);
+refuse:
+	cJSON_Delete(tree);
+	errno = EINVAL;
+	return NULL;
+}
+
+void worker_message_hello(const cJSON *body, struct worker_hello *hello)
+{
+	hello->name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "name"));
+	hello->abi = (uint32_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(body, "abi"));
+	hello->capacity = (uint32_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(body, "capacity"));
+}
+
+/* A message with one object member; *body is NULL without memory, which the cJSON_Add functions take. */
+static cJSON *begin(const char *name, cJSON **body)
+{
+	cJSON *tree = cJSON_CreateObject();
+
+	*body = tree != NULL ? cJSON_AddObjectToObject(tree, name) : NULL;
+	return tree;
+}
+
+/* Print and free; NULL when any of the `members` could not be added. */
+static char *finish(cJSON *tree, const cJSON *body, int members)
+{
+	char *text = cJSON_GetArraySize(body) == members ? cJSON_PrintUnformatted(tree) : NULL;
+
+	cJSON_Delete(tree);
+	return text;
+}
+
+char *worker_message_welcome(uint32_t abi, const char *node, unsigned int lcores, uint64_t tsc_hz)
+{
+	cJSON *body, *tree = begin("welcome", &body);
+
+	cJSON_AddNumberToObject(body, "abi", abi);
+	cJSON_AddStringToObject(body, "node", node);
+	cJSON_AddNumberToObject(body, "lcores", lcores);
+	cJSON_AddNumberToObject(body, "tsc_hz", (double)tsc_hz);
+	return finish(tree, body, 4);
+}
+
+char *worker_message_refused(const char *reason)
+{
+	cJSON *body, *tree = begin("refused", &body);
+
+	cJSON_AddStringToObject(body, "reason", reason);
+	return finish(tree, body, 1);
+}
+
+char *worker_message_open(const struct call *call)
+{
+	cJSON *body, *tree = begin("open", &body);
+
+	cJSON_AddStringToObject(body, "session", call->uuid);
+	cJSON_AddNumberToObject(body, "index", call->ref.index);
+	cJSON_AddNumberToObject(body, "generation", call->ref.generation);
+	cJSON_AddNumberToObject(body, "lcore", call->lcore);
+	cJSON_AddStringToObject(body, "user", call->user);
+	cJSON_AddStringToObject(body, "codec", call->payload_type == 8 ? "PCMA" : "PCMU");
+	cJSON_AddNumberToObject(body, "event_payload_type", call->event_payload_type);
+	cJSON_AddBoolToObject(body, "held", call->held);
+	return finish(tree, body, 8);
+}
+
+char *worker_message_close(const char *uuid, const char *reason)
+{
+	cJSON *body, *tree = begin("close", &body);
+
+	cJSON_AddStringToObject(body, "session", uuid);
+	cJSON_AddStringToObject(body, "reason", reason);
+	return finish(tree, body, 2);
+}
+
+char *worker_message_hold(const char *uuid, bool held)
+{
+	cJSON *body, *tree = begin("hold", &body);
+
+	cJSON_AddStringToObject(body, "session", uuid);
+	cJSON_AddBoolToObject(body, "held", held);
+	return finish(tree, body, 2);
+}
+
+static char *number_message(const char *name, uint64_t number)
+{
+	cJSON *tree = cJSON_CreateObject();
+
+	cJSON_AddNumberToObject(tree, name, (double)number);
+	return finish(tree, tree, 1);
+}
+
+char *worker_message_ping(uint64_t number)
+{
+	return number_message("ping", number);
+}
+
+char *worker_message_pong(uint64_t number)
+{
+	return number_message("pong", number);
+}
