@@ -20,6 +20,26 @@ struct walk {
 
 static int parse_value(struct walk *walk, const struct vl_setting *setting, const cJSON *value, char *base);
 
+#define LETTERS_AND_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+bool vl_setting_name(const char *text)
+{
+	return strspn(text, LETTERS_AND_DIGITS) > 0 && text[strspn(text, LETTERS_AND_DIGITS "._-")] == '\0';
+}
+
+bool vl_setting_user(const char *text)
+{
+	return strspn(text, LETTERS_AND_DIGITS) > 0 && text[strspn(text, LETTERS_AND_DIGITS "._@+-")] == '\0';
+}
+
+bool vl_setting_path(const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			return false;
+	return text[0] == '/';
+}
+
 void vl_errors_add(struct vl_errors *errors, const char *path, const char *format, ...)
 {
 	char text[sizeof(errors->errors[0].text)];

@@ -46,6 +46,14 @@ struct vl_setting {
 /* .offset and .size of a row. */
 #define VL_SETTING_FIELD(type, field) .offset = offsetof(struct type, field), .size = sizeof(((struct type *)0)->field)
 
+/* Ready-made valid() checks. */
+#define VL_NAME_EXPECTED "a name of letters, digits, '.', '_' and '-' that begins with a letter or digit"
+bool vl_setting_name(const char *text);
+#define VL_USER_EXPECTED "a name of letters, digits and \"._@+-\" that begins with a letter or digit"
+bool vl_setting_user(const char *text); /* users: also addresses such as "alice@example.com" */
+#define VL_PATH_EXPECTED "an absolute path of printable characters"
+bool vl_setting_path(const char *text);
+
 #define VL_ERRORS_MAX 16u
 /* Everything that is wrong with a document. */
 struct vl_errors {

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The users file; see users.h. */
+#include "users.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
+/* A string the parser allocates. */
+#define LONG_ROW(member, of, field) .name = member, .type = VL_SETTING_STRING, .offset = offsetof(struct of, field)
+#define END                  \
+	{                    \
+		.name = NULL \
+	}
+
+#define LETTERS_AND_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+#define ENDPOINT_EXPECTED "wss://host or wss://host:port, without a path"
+static int parse_endpoint(const char *text, void *field)
+{
+	static const char scheme[] = "wss://";
+	struct users_endpoint endpoint = {.port = 443};
+	struct in6_addr address;
+	const char *host = text + sizeof(scheme) - 1, *end;
+
+	if (strncmp(text, scheme, sizeof(scheme) - 1) != 0)
+		return -EINVAL;
+	bool bracket = host[0] == '[';
+	host += bracket;
+	end = host + strspn(host, bracket ? "0123456789abcdefABCDEF:." : LETTERS_AND_DIGITS ".-");
+	size_t len = (size_t)(end - host);
+	if (len == 0 || len >= sizeof(endpoint.host) || host[0] == '.' || host[0] == '-')
+		return -EINVAL;
+	memcpy(endpoint.host, host, len);
+	if (bracket && (*end++ != ']' || inet_pton(AF_INET6, endpoint.host, &address) != 1))
+		return -EINVAL;
+	if (*end == ':') {
+		size_t digits = strspn(++end, "0123456789");
+		unsigned long port = strtoul(end, NULL, 10);
+		if (digits == 0 || digits > 5 || end[0] == '0' || port > 65535)
+			return -EINVAL;
+		endpoint.port = (uint16_t)port;
+		end += digits;
+	}
+	if (*end != '\0')
+		return -EINVAL;
+	*(struct users_endpoint *)field = endpoint;
+	return 0;
+}
+
+#define KEY_EXPECTED "an API key: 8 to 512 printable ASCII characters without spaces"
+static bool valid_key(const char *text)
+{
+	/* It goes into an HTTP header as it is. */
+	for (const char *c = text; *c != '\0'; c++)
+		if (*c <= 0x20 || *c >= 0x7f)
+			return false;
+	return true;
+}
+
+#define MODEL_EXPECTED "a model name such as \"gemini-3.8-live\""
+static bool valid_model(const char *text)
+{
+	return text[strspn(text, LETTERS_AND_DIGITS "._-/")] == '\0' && text[0] != '/';
+}
+
+#define WORD_EXPECTED "a word of letters, digits, '_' and '-'"
+static bool valid_word(const char *text)
+{
+	return text[strspn(text, LETTERS_AND_DIGITS "_-")] == '\0';
+}
+
+#define VERSION_EXPECTED "one of \"v1beta\", \"v1alpha\", \"v1\""
+static bool valid_version(const char *text)
+{
+	return strcmp(text, "v1beta") == 0 || strcmp(text, "v1alpha") == 0 || strcmp(text, "v1") == 0;
+}
+
+static const struct vl_setting gemini_table[] = {
+	{ROW("endpoint", users, gemini.endpoint, TEXT), .fallback = "\"wss://generativelanguage.googleapis.com\"",
+		.parse = parse_endpoint, .expected = ENDPOINT_EXPECTED,
+		.meaning = "where the Gemini Live websocket is; always TLS with a verified certificate"},
+	{ROW("ca_file", users, gemini.ca_file, STRING), .min = 2, .valid = vl_setting_path, .expected = VL_PATH_EXPECTED,
+		.meaning = "PEM file of the only CA that is trusted; none means the system's CA store"},
+	{ROW("model", users, gemini.model, STRING), .required = true, .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED,
+		.meaning = "model of users without their own"},
+	{ROW("api_version", users, gemini.api_version, STRING), .min = 1, .valid = valid_version, .expected = VERSION_EXPECTED,
+		.fallback = "\"v1beta\"", .meaning = "version in the websocket's path"},
+	END};
+
+static const struct vl_setting user_table[] = {
+	{ROW("name", user, name, STRING), .required = true, .min = 1, .valid = vl_setting_user, .expected = VL_USER_EXPECTED,
+		.meaning = "how `session.create` names the user"},
+	{LONG_ROW("api_key", user, api_key), .required = true, .min = 8, .max = 512, .valid = valid_key, .expected = KEY_EXPECTED,
+		.meaning = "the user's own Gemini API key; used for this user's calls and for nothing else"},
+	{ROW("voice", user, voice, STRING), .min = 1, .valid = valid_word, .expected = WORD_EXPECTED,
+		.meaning = "prebuilt voice, case-sensitive (Puck, Kore, Charon, ...); none means the model's own"},
+	{ROW("language", user, language, STRING), .min = 2, .valid = valid_word, .expected = WORD_EXPECTED,
+		.meaning = "language code (BCP 47) such as en-US; none lets the model choose"},
+	{LONG_ROW("instructions", user, instructions), .min = 1, .max = 32768,
+		.meaning = "system instruction of the user's calls"},
+	{ROW("model", user, model, STRING), .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED,
+		.meaning = "the user's own model; none means `gemini.model`"},
+	{LONG_ROW("greeting", user, greeting), .min = 1, .max = 4096,
+		.meaning = "what the model is asked when a call begins, so that it speaks first; none means it waits for the "
+			   "caller"},
+	END};
+static const struct vl_setting user_element[] = {
+	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct user), .members = user_table}, END};
+
+const struct vl_setting users_table[] = {
+	{.name = "gemini", .type = VL_SETTING_OBJECT, .required = true, .members = gemini_table, .meaning = "the service"},
+	{ROW("users", users, users, LIST), .required = true, .count = offsetof(struct users, count), .min = 1, .max = USERS_MAX,
+		.members = user_element, .meaning = "the users whose calls this worker can take"},
+	END};
+
+static int compare_users(const void *a, const void *b)
+{
+	const struct user *const *left = a, *const *right = b;
+	int order = strcmp((*left)->name, (*right)->name);
+
+	/* Equal names in the order of the file, so that the error names the later one. */
+	return order != 0 ? order : (*left > *right) - (*left < *right);
+}
+
+/* Sort for users_find(), and refuse a name given twice. */
+static int index_users(struct users *users, struct vl_errors *errors)
+{
+	char path[VL_JSON_PATH_SIZE];
+
+	users->by_name = calloc(users->count, sizeof(*users->by_name));
+	if (users->by_name == NULL) {
+		vl_errors_add(errors, NULL, "out of memory");
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < users->count; i++)
+		users->by_name[i] = &users->users[i];
+	qsort(users->by_name, users->count, sizeof(*users->by_name), compare_users);
+	int r = 0;
+	for (size_t i = 1; i < users->count; i++) {
+		if (strcmp(users->by_name[i - 1]->name, users->by_name[i]->name) != 0)
+			continue;
+		snprintf(path, sizeof(path), "users[%zu].name", (size_t)(users->by_name[i] - users->users));
+		vl_errors_add(errors, path, "the same name as users[%zu]", (size_t)(users->by_name[i - 1] - users->users));
+		r = -EINVAL;
+	}
+	return r;
+}
+
+/* A member name is shown only if it is too short to be a key that slipped into the wrong place. */
+static void add_syntax_error(struct vl_errors *errors, const struct vl_error *error)
+{
+	size_t longest = 0, run = 0;
+
+	for (size_t i = 0; i < error->path_len; i++) {
+		run = strchr(".[]", error->text[i]) != NULL ? 0 : run + 1;
+		longest = run > longest ? run : longest;
+	}
+	vl_errors_add(errors, NULL, "%s", longest > 16 ? "a member is given twice" : error->text);
+}
+
+struct users *users_parse(const char *text, size_t len, struct vl_errors *errors)
+{
+	struct users *users = calloc(1, sizeof(*users));
+	struct vl_error error = {.text = "out of memory"};
+	int r = -ENOMEM;
+
+	errors->secret = true;
+	cJSON *document = users == NULL ? NULL : vl_json_parse(text, len, USERS_FILE_MAX, &error);
+	if (document == NULL) {
+		r = users == NULL ? -ENOMEM : -errno;
+		add_syntax_error(errors, &error);
+	} else {
+		r = vl_settings_parse(users_table, document, users, errors);
+		vl_json_wipe(document);
+		if (r == 0)
+			r = index_users(users, errors);
+	}
+	if (r == 0)
+		return users;
+	users_free(users);
+	errno = -r;
+	return NULL;
+}
+
+int users_check_file(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error)
+{
+	if (file->owner != euid && file->owner != 0) {
+		vl_error_set(error, "%s: belongs to user %u, who could read the keys; run: chown %u %s", path, file->owner, euid,
+			path);
+		return -EPERM;
+	}
+	if ((file->mode & 077) != 0) {
+		vl_error_set(error, "%s: group or others have access to the keys (mode %04o); run: chmod 600 %s", path,
+			file->mode, path);
+		return -EPERM;
+	}
+	return 0;
+}
+
+struct users *users_load(const char *path, struct vl_errors *errors)
+{
+	struct users *users = NULL;
+	struct vl_file file;
+	struct vl_error error;
+	int r = vl_file_read(path, USERS_FILE_MAX, &file, &error);
+
+	if (r == 0)
+		r = users_check_file(path, &file, geteuid(), &error);
+	if (r < 0) {
+		vl_errors_add(errors, NULL, "%s", error.text);
+	} else {
+		users = users_parse(file.text, file.len, errors);
+		r = users == NULL ? -errno : 0;
+	}
+	vl_file_free(&file);
+	errno = -r;
+	return users;
+}
+
+void users_free(struct users *users)
+{
+	if (users == NULL)
+		return;
+	free(users->by_name);
+	vl_settings_free(users_table, users);
+	free(users);
+}
+
+const struct user *users_find(const struct users *users, const char *name)
+{
+	size_t low = 0, high = users->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = strcmp(users->by_name[middle]->name, name);
+		if (order == 0)
+			return users->by_name[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+const char *users_model(const struct users *users, const struct user *user)
+{
+	return user->model[0] != '\0' ? user->model : users->gemini.model;
+}

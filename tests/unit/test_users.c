@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The users file: what it says, what is refused, that no key leaves it through an error or a freed buffer, and who may read it. */
+#include "ai_workers/users.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#define GEMINI "\"gemini\":{\"endpoint\":\"wss://localhost:8443\",\"model\":\"m\"}"
+#define KEY    "AIzaSyD-SECRET-SECRET-SECRET-SECRET-123"
+
+static struct users *parse(const char *text, struct vl_errors *errors)
+{
+	memset(errors, 0, sizeof(*errors));
+	return users_parse(text, strlen(text), errors);
+}
+
+START_TEST(test_users_accepts)
+{
+	struct vl_errors errors;
+	struct users *u = parse(
+		"{\"gemini\":{\"endpoint\":\"wss://gemini.test:8443\",\"ca_file\":\"/etc/ca.pem\",\"model\":\"gemini-3.8-live\","
+		"\"api_version\":\"v1alpha\"},\"users\":[{\"name\":\"zoe@example.com\",\"api_key\":\"" KEY "\"},"
+		"{\"name\":\"admin2\",\"api_key\":\"12345678\",\"voice\":\"Kore\",\"language\":\"en-US\",\"instructions\":"
+		"\"Be\\nkind.\","
+		"\"model\":\"models/own\",\"greeting\":\"Say hello.\"}]}",
+		&errors);
+	ck_assert_msg(u != NULL, "%s", errors.errors[0].text);
+	ck_assert_str_eq(u->gemini.endpoint.host, "gemini.test");
+	ck_assert_uint_eq(u->gemini.endpoint.port, 8443);
+	ck_assert_str_eq(u->gemini.ca_file, "/etc/ca.pem");
+	ck_assert_str_eq(u->gemini.api_version, "v1alpha");
+	ck_assert_uint_eq(u->count, 2);
+	const struct user *zoe = users_find(u, "zoe@example.com"), *admin = users_find(u, "admin2");
+	ck_assert_ptr_eq(zoe, &u->users[0]);
+	ck_assert_ptr_eq(admin, &u->users[1]);
+	ck_assert_ptr_null(users_find(u, "admin"));
+	ck_assert_str_eq(zoe->api_key, KEY);
+	ck_assert_str_eq(users_model(u, zoe), "gemini-3.8-live");
+	ck_assert(zoe->voice[0] == '\0' && zoe->instructions == NULL && zoe->greeting == NULL);
+	ck_assert_str_eq(users_model(u, admin), "models/own");
+	ck_assert_str_eq(admin->instructions, "Be\nkind.");
+	ck_assert_str_eq(admin->greeting, "Say hello.");
+	users_free(u);
+	users_free(NULL);
+	u = parse("{\"gemini\":{\"model\":\"m\"},\"users\":[{\"name\":\"a\",\"api_key\":\"12345678\"}]}", &errors);
+	ck_assert_ptr_nonnull(u);
+	ck_assert_str_eq(u->gemini.endpoint.host, "generativelanguage.googleapis.com");
+	ck_assert_uint_eq(u->gemini.endpoint.port, 443);
+	ck_assert_str_eq(u->gemini.api_version, "v1beta");
+	users_free(u);
+}
+END_TEST
+
+START_TEST(test_users_checks_endpoint)
+{
+	static const struct {
+		const char *endpoint, *host;
+		uint16_t port;
+	} cases[] = {
+		{"wss://h", "h", 443},
+		{"wss://127.0.0.1:8443", "127.0.0.1", 8443},
+		{"wss://[2001:db8::1]:1", "2001:db8::1", 1},
+		{"wss://[::1]", "::1", 443},
+		{"ws://h", NULL, 0},
+		{"https://h", NULL, 0},
+		{"wss://", NULL, 0},
+		{"wss://h/", NULL, 0},
+		{"wss://h/path", NULL, 0},
+		{"wss://user@h", NULL, 0},
+		{"wss://h?key=1", NULL, 0},
+		{"wss://h:", NULL, 0},
+		{"wss://h:0", NULL, 0},
+		{"wss://h:65536", NULL, 0},
+		{"wss://h:080", NULL, 0},
+		{"wss://h:1x", NULL, 0},
+		{"wss://-h", NULL, 0},
+		{"wss://[::1", NULL, 0},
+		{"wss://[::g]", NULL, 0},
+		{"wss://[]", NULL, 0},
+		{"WSS://h", NULL, 0},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct vl_errors errors;
+		char text[256];
+		snprintf(text, sizeof(text),
+			"{\"gemini\":{\"endpoint\":\"%s\",\"model\":\"m\"},\"users\":[{\"name\":\"a\",\"api_key\":\"12345678\"}]"
+			"}",
+			cases[i].endpoint);
+		struct users *u = parse(text, &errors);
+		ck_assert_msg((u != NULL) == (cases[i].host != NULL), "%s", cases[i].endpoint);
+		if (u != NULL) {
+			ck_assert_str_eq(u->gemini.endpoint.host, cases[i].host);
+			ck_assert_uint_eq(u->gemini.endpoint.port, cases[i].port);
+		} else {
+			ck_assert_str_eq(
+				errors.errors[0].text, "gemini.endpoint: is not wss://host or wss://host:port, without a path");
+		}
+		users_free(u);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *text, *error;
+} bad[] = {
+	{"{" GEMINI "}", "users: is missing"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\"}]}", "users[0].api_key: is missing"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"voise\":\"Kore\"}]}",
+		"users[0].voise: no such member"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":\"api_key\",\"api_key\":\"" KEY "\"}]}",
+		"users[0]: has a member that does not exist (its long name is not shown)"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":1,\"" KEY "\":2}]}", "a member is given twice"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"api_key\":\"" KEY "\"}]}",
+		"users[0].api_key: given twice"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\\nx: y\"}]}",
+		"users[0].api_key: is not an API key: 8 to 512 printable ASCII characters without spaces"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY " \"}]}",
+		"users[0].api_key: is not an API key: 8 to 512 printable ASCII characters without spaces"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\xc3\xa9\"}]}",
+		"users[0].api_key: is not an API key: 8 to 512 printable ASCII characters without spaces"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"1234567\"}]}", "users[0].api_key: has 7 bytes, not 8 to 512"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":[\"" KEY "\"]}]}", "users[0].api_key: is not a string"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\" \"" KEY "\"}]}",
+		"line 1, column 132: expected ',' or '}'"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"" KEY " \",\"api_key\":\"" KEY "\"}]}",
+		"users[0].name: is not a name of letters, digits and \"._@+-\" that begins with a letter or digit"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"b\",\"api_key\":\"" KEY "\"},{\"name\":\"a\",\"api_key\":\"" KEY "\"},"
+	 "{\"name\":\"b\",\"api_key\":\"" KEY "\"}]}",
+		"users[2].name: the same name as users[0]"},
+	{"{\"gemini\":{\"model\":\"m\",\"api_version\":\"v2\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"gemini.api_version: is not one of \"v1beta\", \"v1alpha\", \"v1\""},
+	{"{\"gemini\":{},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}", "gemini.model: is missing"},
+	{"{\"gemini\":{\"model\":\"m?key=1\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"gemini.model: is not a model name such as \"gemini-3.8-live\""},
+};
+
+START_TEST(test_users_refuses_without_telling_keys)
+{
+	struct vl_errors errors;
+	errno = 0;
+	ck_assert_ptr_null(parse(bad[_i].text, &errors));
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_str_eq(errors.errors[0].text, bad[_i].error);
+	for (unsigned int i = 0; i < errors.count; i++)
+		ck_assert_ptr_null(strstr(errors.errors[i].text, "SECRET"));
+}
+END_TEST
+
+/* Every way a key can be cut short by an error still says nothing of it. */
+START_TEST(test_users_tells_no_key_in_any_broken_file)
+{
+	static const char whole[] = "{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"voice\":\"Kore\"}]}";
+	char text[sizeof(whole)];
+	struct vl_errors errors;
+	for (size_t at = 0; at < sizeof(whole) - 1; at++)
+		for (const char *c = "\"\\{}[],:x\n"; *c != '\0'; c++) {
+			memcpy(text, whole, sizeof(whole));
+			text[at] = *c;
+			struct users *u = parse(text, &errors);
+			for (unsigned int i = 0; i < errors.count && i < VL_ERRORS_MAX; i++)
+				ck_assert_msg(strstr(errors.errors[i].text, "SECRET") == NULL, "%s", errors.errors[i].text);
+			users_free(u);
+		}
+}
+END_TEST
+
+#if !defined(__SANITIZE_ADDRESS__)
+/* Freed memory is looked at, which a sanitizer rightly forbids. */
+static unsigned int copies, leaks;
+static void (*real_free)(void *);
+
+static void looking_free(void *memory)
+{
+	if (memory != NULL && malloc_usable_size(memory) >= sizeof(KEY) - 1) {
+		copies++;
+		if (memmem(memory, malloc_usable_size(memory), "SECRET", 6) != NULL)
+			leaks++;
+	}
+	real_free(memory);
+}
+
+START_TEST(test_users_wipes_tree)
+{
+	static const char text[] = "{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"greeting\":\"" KEY "\"}]}";
+	struct vl_errors errors;
+	cJSON_Hooks hooks = {.malloc_fn = malloc, .free_fn = looking_free};
+	real_free = free;
+	copies = leaks = 0;
+	cJSON_InitHooks(&hooks);
+	struct users *u = parse(text, &errors);
+	cJSON_InitHooks(NULL);
+	ck_assert_ptr_nonnull(u);
+	ck_assert_uint_gt(copies, 0);
+	ck_assert_uint_eq(leaks, 0);
+	/* The keys themselves: their first bytes become the allocator's list pointers, the rest must be zero. */
+	char *key = u->users[0].api_key;
+	users_free(u);
+	ck_assert_ptr_null(memmem(key, sizeof(KEY) - 1, "SECRET", 6));
+}
+END_TEST
+#endif
+
+static void write_file(const char *path, const char *text, mode_t mode)
+{
+	FILE *to = fopen(path, "w");
+	fputs(text, to);
+	fclose(to);
+	ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+START_TEST(test_users_checks_file)
+{
+	static const struct {
+		mode_t mode;
+		bool good;
+	} modes[] = {{0600, true}, {0400, true}, {0640, false}, {0604, false}, {0620, false}, {0610, false}, {0666, false}};
+	struct vl_errors errors;
+	struct vl_error error;
+	char path[] = "/tmp/vl-users-XXXXXX", expected[200];
+	close(mkstemp(path));
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		memset(&errors, 0, sizeof(errors));
+		write_file(path, "{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}", modes[i].mode);
+		struct users *u = users_load(path, &errors);
+		ck_assert_int_eq(u != NULL, modes[i].good);
+		if (u == NULL) {
+			ck_assert_int_eq(errno, EPERM);
+			snprintf(expected, sizeof(expected),
+				"%s: group or others have access to the keys (mode %04o); run: chmod 600 %s", path, modes[i].mode,
+				path);
+			ck_assert_str_eq(errors.errors[0].text, expected);
+		}
+		users_free(u);
+	}
+	unlink(path);
+	struct vl_file file = {.mode = 0600, .owner = 1000};
+	ck_assert_int_eq(users_check_file("f", &file, 1000, &error), 0);
+	ck_assert_int_eq(users_check_file("f", &file, 1001, &error), -EPERM);
+	ck_assert_str_eq(error.text, "f: belongs to user 1000, who could read the keys; run: chown 1001 f");
+	file.owner = 0;
+	ck_assert_int_eq(users_check_file("f", &file, 1001, &error), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("users");
+	unit_add(suite, "accept", test_users_accepts, test_users_checks_endpoint);
+	TCase *tc = tcase_create("secret");
+	tcase_add_loop_test(tc, test_users_refuses_without_telling_keys, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(tc, test_users_tells_no_key_in_any_broken_file);
+#if !defined(__SANITIZE_ADDRESS__)
+	tcase_add_test(tc, test_users_wipes_tree);
+#endif
+	suite_add_tcase(suite, tc);
+	unit_add(suite, "file", test_users_checks_file);
+	return unit_run(suite);
+}
