@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One socket of the emulator: HTTP request, upgrade, WebSocket frames in and out, close handshake, and the misbehaviour asked for
+ * on the command line.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "frame.h"
+#include "server.h"
+#include "shared/log.h"
+
+#define CLOSE_WAIT_MS 2000u /* for the client's half of the close handshake */
+#define HEAD_WAIT_MS  10000u
+#define PONGS_MAX     16u
+
+enum state {
+	STATE_HEAD, /* reading the HTTP request */
+	STATE_OPEN,
+	STATE_CLOSING, /* our close frame is queued or sent */
+	STATE_DONE,    /* close the socket once the queue is empty */
+	STATE_STUCK,   /* half open: neither read nor write */
+};
+
+/* Bytes to write: one frame or one HTTP response, behind LWS_PRE bytes of room. */
+struct output {
+	struct output *next;
+	size_t size;
+	uint8_t data[];
+};
+
+struct pong {
+	uint64_t due_ms;
+	size_t size;
+	uint8_t data[125];
+};
+
+struct connection {
+	struct server *server;
+	struct lws *wsi;
+	struct connection *next, **link;
+	enum state state;
+	char head[REQUEST_HEAD_MAX];
+	size_t head_size;
+	struct frame_reader reader;
+	struct output *first, **last;
+	struct persona *persona; /* NULL = unknown key */
+	struct heard *heard;
+	struct talk talk;
+	bool upgraded, faulty, close_counted, went_away;
+	uint64_t opened_ms, deadline_ms, next_draw_ms;
+	struct pong pongs[PONGS_MAX];
+	unsigned pong_count;
+};
+
+/* -- output ----------------------------------------------------------------------------------- */
+
+/* Queue bytes made of up to two parts. */
+static void queue(struct connection *connection, const void *head, size_t head_size, const void *body, size_t body_size)
+{
+	struct output *output = malloc(sizeof(*output) + LWS_PRE + head_size + body_size);
+	if (output == NULL)
+		return;
+	output->next = NULL;
+	output->size = head_size + body_size;
+	memcpy(output->data + LWS_PRE, head, head_size);
+	if (body_size > 0)
+		memcpy(output->data + LWS_PRE + head_size, body, body_size);
+	*connection->last = output;
+	connection->last = &output->next;
+	lws_callback_on_writable(connection->wsi);
+}
+
+static void queue_frame(struct connection *connection, enum frame_opcode opcode, bool final, const void *data, size_t size)
+{
+	uint8_t header[FRAME_HEADER_MAX];
+	queue(connection, header, frame_header(header, opcode, final, size), data, size);
+}
+
+static void respond(struct connection *connection, unsigned status, const char *name, const char *type, const char *body)
+{
+	char head[256];
+	int size = snprintf(head, sizeof(head),
+		"HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", status, name, type,
+		strlen(body));
+	queue(connection, head, (size_t)size, body, strlen(body));
+	connection->state = STATE_DONE;
+}
+
+static void respond_error(struct connection *connection, unsigned status)
+{
+	static const struct {
+		unsigned status;
+		const char *name, *grpc, *message;
+	} known[] = {
+		{400, "Bad Request", "INVALID_ARGUMENT", "Request contains an invalid argument."},
+		{401, "Unauthorized", "UNAUTHENTICATED", "Request had invalid authentication credentials."},
+		{403, "Forbidden", "PERMISSION_DENIED", "The caller does not have permission"},
+		{404, "Not Found", "NOT_FOUND", "Requested entity was not found."},
+		{426, "Upgrade Required", "INVALID_ARGUMENT", "A WebSocket upgrade is required."},
+		{429, "Too Many Requests", "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."},
+		{500, "Internal Server Error", "INTERNAL", "Internal error encountered."},
+		{503, "Service Unavailable", "UNAVAILABLE", "The service is currently unavailable."},
+	};
+	size_t i = 0;
+	while (i + 1 < sizeof(known) / sizeof(known[0]) && known[i].status != status)
+		i++;
+	char body[256];
+	snprintf(body, sizeof(body),
+		"{\n  \"error\": {\n    \"code\": %u,\n    \"message\": \"%s\",\n    \"status\": \"%s\"\n  }\n}\n", status,
+		known[i].message, known[i].grpc);
+	respond(connection, status, known[i].name, "application/json; charset=UTF-8", body);
+}
+
+/* -- closing ---------------------------------------------------------------------------------- */
+
+static void count_close(struct connection *connection, unsigned code)
+{
+	struct persona *persona = connection->persona;
+	if (connection->close_counted || !connection->upgraded)
+		return;
+	connection->close_counted = true;
+	if (connection->server->options->verbose)
+		vl_log_info("%s: closed with %u", persona ? persona->label : "unknown key", code);
+	for (unsigned i = 0; persona != NULL && i < PERSONA_CLOSES_MAX; i++) {
+		if (persona->closes[i].count > 0 && persona->closes[i].code != code)
+			continue;
+		persona->closes[i].code = code;
+		persona->closes[i].count++;
+		break;
+	}
+}
+
+static void start_close(struct connection *connection, unsigned code, const char *reason)
+{
+	uint8_t body[2 + FRAME_REASON_MAX];
+	size_t size = frame_reason_size(reason);
+	if (connection->state != STATE_OPEN)
+		return;
+	if (connection->server->options->verbose)
+		vl_log_info(
+			"%s: closing with %u %s", connection->persona ? connection->persona->label : "unknown key", code, reason);
+	body[0] = (uint8_t)(code >> 8);
+	body[1] = (uint8_t)code;
+	memcpy(body + 2, reason, size);
+	queue_frame(connection, FRAME_CLOSE, true, body, 2 + size);
+	count_close(connection, code);
+	connection->state = STATE_CLOSING;
+	connection->deadline_ms = server_now_ms(connection->server) + CLOSE_WAIT_MS;
+}
+
+/* The client's close frame: echo it, or it answers ours. */
+static void take_close(struct connection *connection)
+{
+	const uint8_t *data = (const uint8_t *)connection->reader.data;
+	if (connection->state == STATE_OPEN) {
+		count_close(connection, connection->reader.size >= 2 ? (unsigned)(data[0] << 8 | data[1]) : 1005);
+		queue_frame(connection, FRAME_CLOSE, true, data, connection->reader.size >= 2 ? 2 : 0);
+	}
+	connection->state = STATE_DONE;
+	lws_callback_on_writable(connection->wsi);
+}
+
+/* -- the session's host ----------------------------------------------------------------------- */
+
+static void host_send(void *user, const struct text *text)
+{
+	struct connection *connection = user;
+	const struct fault_rules *faults = &connection->server->options->faults;
+	if (connection->state != STATE_OPEN)
+		return;
+	enum frame_opcode opcode = connection->faulty && faults->text_frames ? FRAME_TEXT : FRAME_BINARY;
+	if (!connection->faulty || !faults->fragment || text->size < 3) {
+		queue_frame(connection, opcode, true, text->data, text->size);
+		return;
+	}
+	size_t third = text->size / 3;
+	queue_frame(connection, opcode, false, text->data, third);
+	queue_frame(connection, FRAME_CONTINUATION, false, text->data + third, third);
+	queue_frame(connection, FRAME_CONTINUATION, true, text->data + 2 * third, text->size - 2 * third);
+}
+
+static void host_refuse(void *user, int code, const char *reason)
+{
+	start_close(user, (unsigned)code, reason);
+}
+
+static void host_heard(void *user, const int16_t *samples, size_t count)
+{
+	struct connection *connection = user;
+	if (connection->heard != NULL)
+		heard_add(connection->heard, samples, count);
+}
+
+static void host_random(void *user, void *bytes, size_t size)
+{
+	server_random(((struct connection *)user)->server, bytes, size);
+}
+
+/* -- HTTP ------------------------------------------------------------------------------------- */
+
+/* Every key is compared in full, so that the time says nothing; it is a test server, but the habit is free. */
+static struct persona *find_persona(struct options *options, const char *key)
+{
+	struct persona *found = NULL;
+	for (unsigned i = 0; i < options->persona_count; i++) {
+		if (strcmp(options->personas[i].key, key) == 0)
+			found = &options->personas[i];
+	}
+	return found;
+}
+
+static void open_heard(struct connection *connection)
+{
+	struct server *server = connection->server;
+	const struct options *options = server->options;
+	connection->heard = heard_create(
+		connection->persona->label, ++connection->persona->recordings, options->record, options->reference_count > 0);
+	if (connection->heard == NULL) {
+		vl_log_error("%s: cannot record: %s", connection->persona->label, strerror(errno));
+		return;
+	}
+	connection->heard->next = server->heard;
+	server->heard = connection->heard;
+}
+
+static void start_session(struct connection *connection, const struct request *request)
+{
+	struct server *server = connection->server;
+	const struct options *options = server->options;
+	struct talk_host host = {connection, host_send, host_refuse, host_heard, host_random};
+	struct persona *persona = connection->persona;
+	connection->upgraded = true;
+	connection->state = STATE_OPEN;
+	connection->opened_ms = server_now_ms(server);
+	connection->next_draw_ms = connection->opened_ms + 1000;
+	connection->deadline_ms = 0;
+	if (persona != NULL) {
+		persona->counters.connections++;
+		persona->counters.open++;
+		connection->faulty = persona->counters.connections % options->fault_every == 0 &&
+				     (options->fault_label == NULL || strcmp(options->fault_label, persona->label) == 0);
+		open_heard(connection);
+	} else {
+		server->refused_keys++;
+	}
+	talk_init(&connection->talk, connection->faulty ? &options->rules : &options->clean, &host, persona, server->registry,
+		request->api);
+	connection->talk.no_key = request->key[0] == '\0';
+	if (options->verbose)
+		vl_log_info("%s: connected%s", persona ? persona->label : "unknown key",
+			request->key_in_url ? ", key in the URL" : "");
+}
+
+static void upgrade(struct connection *connection, const struct request *request)
+{
+	char accept[FRAME_ACCEPT_MAX], response[256];
+	const struct options *options = connection->server->options;
+	if (!request->upgrade || !request->version_13 || frame_accept(request->websocket_key, accept) != 0) {
+		respond_error(connection, request->upgrade ? 400 : 426);
+		return;
+	}
+	connection->persona = find_persona(connection->server->options, request->key);
+	if (options->faults.http_status != 0 && (connection->persona == NULL || options->fault_label == NULL ||
+							strcmp(options->fault_label, connection->persona->label) == 0)) {
+		respond_error(connection, options->faults.http_status);
+		return;
+	}
+	int size = snprintf(response, sizeof(response),
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+		"%s\r\n\r\n",
+		accept);
+	queue(connection, response, (size_t)size, NULL, 0);
+	start_session(connection, request);
+}
+
+static void take_request(struct connection *connection, size_t size)
+{
+	struct request request;
+	/* libwebsockets leaves its TLS accept timeout running on raw sockets; ours is in tick(). */
+	lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
+	if (request_parse(connection->head, size, &request) != 0) {
+		respond_error(connection, 400);
+	} else if (strcmp(request.method, "GET") == 0 && strcmp(request.path, "/stats") == 0) {
+		char *json = stats_json(connection->server, strstr(request.query, "heard") != NULL);
+		if (json != NULL)
+			respond(connection, 200, "OK", "application/json", json);
+		else
+			respond_error(connection, 500);
+		free(json);
+	} else if (request.api == REQUEST_API_NONE || lws_get_vhost(connection->wsi) != connection->server->vhost) {
+		connection->server->refused_paths++;
+		respond_error(connection, 404);
+	} else {
+		upgrade(connection, &request);
+	}
+}
+
+/* -- input ------------------------------------------------------------------------------------ */
+
+static void take_ping(struct connection *connection, uint64_t now_ms)
+{
+	const struct fault_rules *faults = &connection->server->options->faults;
+	if (!connection->faulty || faults->pong_delay_ms == 0) {
+		queue_frame(connection, FRAME_PONG, true, connection->reader.data, connection->reader.size);
+		return;
+	}
+	if (connection->pong_count == PONGS_MAX)
+		return;
+	struct pong *pong = &connection->pongs[connection->pong_count++];
+	pong->due_ms = now_ms + faults->pong_delay_ms;
+	pong->size = connection->reader.size;
+	memcpy(pong->data, connection->reader.data, pong->size);
+}
+
+static void take_message(struct connection *connection, uint64_t now_ms)
+{
+	bool first = !connection->talk.set_up;
+	if (connection->state != STATE_OPEN)
+		return;
+	talk_message(&connection->talk, connection->reader.data, connection->reader.size, now_ms);
+	if (first && connection->faulty && connection->server->options->faults.quota_close)
+		start_close(connection, 1011, "You exceeded your current quota, please check your plan and billing details.");
+}
+
+static void take_frames(struct connection *connection, const uint8_t *data, size_t size)
+{
+	uint64_t now_ms = server_now_ms(connection->server);
+	while (size > 0 && (connection->state == STATE_OPEN || connection->state == STATE_CLOSING)) {
+		switch (frame_reader_feed(&connection->reader, &data, &size)) {
+		case FRAME_EVENT_NONE:
+			return;
+		case FRAME_EVENT_MESSAGE:
+			take_message(connection, now_ms);
+			break;
+		case FRAME_EVENT_PING:
+			take_ping(connection, now_ms);
+			break;
+		case FRAME_EVENT_PONG:
+			break;
+		case FRAME_EVENT_CLOSE:
+			take_close(connection);
+			break;
+		case FRAME_EVENT_ERROR:
+			start_close(connection, connection->reader.close_code, connection->reader.error);
+			connection->state = STATE_DONE;
+			return;
+		}
+	}
+}
+
+static void take_bytes(struct connection *connection, const uint8_t *data, size_t size)
+{
+	if (connection->state != STATE_HEAD) {
+		take_frames(connection, data, size);
+		return;
+	}
+	size_t take = sizeof(connection->head) - connection->head_size;
+	if (take > size)
+		take = size;
+	memcpy(connection->head + connection->head_size, data, take);
+	size_t before = connection->head_size;
+	connection->head_size += take;
+	size_t head = request_head_size(connection->head, connection->head_size);
+	if (head == 0) {
+		if (connection->head_size == sizeof(connection->head))
+			respond_error(connection, 400);
+		return;
+	}
+	take_request(connection, head);
+	size_t used = head - before;
+	take_frames(connection, data + used, size - used);
+}
+
+/* -- time ------------------------------------------------------------------------------------- */
+
+static void reset_tcp(struct connection *connection)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+	setsockopt(lws_get_socket_fd(connection->wsi), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+	connection->state = STATE_STUCK;
+}
+
+static void tick_faults(struct connection *connection, uint64_t now_ms)
+{
+	const struct fault_rules *faults = &connection->server->options->faults;
+	uint64_t age_ms = now_ms - connection->opened_ms;
+	if (faults->close_after_ms > 0 && age_ms >= faults->close_after_ms)
+		start_close(connection, faults->close_code, faults->close_reason);
+	if (faults->random_1011 > 0 && now_ms >= connection->next_draw_ms) {
+		uint32_t drawn;
+		connection->next_draw_ms += 1000;
+		server_random(connection->server, &drawn, sizeof(drawn));
+		if (drawn / 4294967296.0 < faults->random_1011)
+			start_close(connection, 1011, "Internal error encountered.");
+	}
+	if (faults->tcp_reset_after_ms > 0 && age_ms >= faults->tcp_reset_after_ms) {
+		reset_tcp(connection);
+	} else if (faults->half_open_after_ms > 0 && age_ms >= faults->half_open_after_ms) {
+		lws_rx_flow_control(connection->wsi, 0);
+		connection->state = STATE_STUCK;
+	}
+}
+
+static void tick_lifetime(struct connection *connection, uint64_t now_ms)
+{
+	const struct options *options = connection->server->options;
+	uint64_t age_ms = now_ms - connection->opened_ms,
+		 notice_ms = options->lifetime_ms > options->go_away_ms ? options->lifetime_ms - options->go_away_ms : 0;
+	if (options->lifetime_ms == 0 || !connection->talk.ready)
+		return;
+	if (!connection->went_away && age_ms >= notice_ms) {
+		connection->went_away = true;
+		message_go_away(&connection->talk.text, options->lifetime_ms - (uint32_t)notice_ms);
+		host_send(connection, &connection->talk.text);
+	}
+	if (age_ms >= options->lifetime_ms)
+		start_close(connection, 1008,
+			"Connection aborted because the client failed to close the connection after receiving a GoAway signal "
+			"once the session duration was "
+			"exceeded.");
+}
+
+static void tick_pongs(struct connection *connection, uint64_t now_ms)
+{
+	while (connection->pong_count > 0 && connection->pongs[0].due_ms <= now_ms) {
+		queue_frame(connection, FRAME_PONG, true, connection->pongs[0].data, connection->pongs[0].size);
+		connection->pong_count--;
+		memmove(connection->pongs, connection->pongs + 1, connection->pong_count * sizeof(connection->pongs[0]));
+	}
+}
+
+static void tick(struct connection *connection, uint64_t now_ms)
+{
+	if (connection->deadline_ms != 0 && now_ms >= connection->deadline_ms && connection->state != STATE_STUCK) {
+		connection->deadline_ms = 0;
+		lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		return;
+	}
+	if (connection->state != STATE_OPEN)
+		return;
+	talk_tick(&connection->talk, now_ms);
+	tick_pongs(connection, now_ms);
+	if (connection->state == STATE_OPEN)
+		tick_lifetime(connection, now_ms);
+	if (connection->state == STATE_OPEN && connection->faulty)
+		tick_faults(connection, now_ms);
+}
+
+void connection_tick_all(struct server *server, uint64_t now_ms)
+{
+	for (struct connection *connection = server->connections, *next; connection != NULL; connection = next) {
+		next = connection->next;
+		tick(connection, now_ms);
+	}
+}
+
+/* -- libwebsockets ---------------------------------------------------------------------------- */
+
+static struct connection *create(struct server *server, struct lws *wsi)
+{
+	struct connection *connection = calloc(1, sizeof(*connection));
+	if (connection == NULL)
+		return NULL;
+	connection->server = server;
+	connection->wsi = wsi;
+	connection->last = &connection->first;
+	connection->deadline_ms = server_now_ms(server) + HEAD_WAIT_MS;
+	connection->next = server->connections;
+	connection->link = &server->connections;
+	if (connection->next != NULL)
+		connection->next->link = &connection->next;
+	server->connections = connection;
+	return connection;
+}
+
+static void destroy(struct connection *connection)
+{
+	uint64_t now_ms = server_now_ms(connection->server);
+	count_close(connection, 1006);
+	if (connection->upgraded) {
+		talk_clear(&connection->talk, now_ms);
+		if (connection->persona != NULL)
+			connection->persona->counters.open--;
+	}
+	if (connection->heard != NULL)
+		heard_end(connection->heard);
+	frame_reader_clear(&connection->reader);
+	while (connection->first != NULL) {
+		struct output *output = connection->first;
+		connection->first = output->next;
+		free(output);
+	}
+	*connection->link = connection->next;
+	if (connection->next != NULL)
+		connection->next->link = connection->link;
+	free(connection);
+}
+
+/* Write one queued item. Returns -1 to close the socket. */
+static int write_next(struct connection *connection)
+{
+	struct output *output = connection->first;
+	if (connection->state == STATE_STUCK)
+		return 0;
+	if (output == NULL)
+		return connection->state == STATE_DONE ? -1 : 0;
+	connection->first = output->next;
+	if (connection->first == NULL)
+		connection->last = &connection->first;
+	int written = lws_write(connection->wsi, output->data + LWS_PRE, output->size, LWS_WRITE_RAW);
+	size_t size = output->size;
+	free(output);
+	if (written < (int)size)
+		return -1;
+	lws_callback_on_writable(connection->wsi);
+	return 0;
+}
+
+int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t size)
+{
+	struct connection **slot = user;
+	struct server *server = lws_context_user(lws_get_context(wsi));
+	switch (reason) {
+	case LWS_CALLBACK_RAW_ADOPT:
+		*slot = create(server, wsi);
+		return *slot ? 0 : -1;
+	case LWS_CALLBACK_RAW_RX:
+		if (*slot != NULL && (*slot)->state != STATE_STUCK)
+			take_bytes(*slot, in, size);
+		return 0;
+	case LWS_CALLBACK_RAW_WRITEABLE:
+		return *slot != NULL ? write_next(*slot) : 0;
+	case LWS_CALLBACK_RAW_CLOSE:
+		if (slot != NULL && *slot != NULL)
+			destroy(*slot);
+		if (slot != NULL)
+			*slot = NULL;
+		return 0;
+	default:
+		return 0;
+	}
+}
