@@ -13,7 +13,7 @@
 	X(IP_HEADER, "ip_header", "IPv4 or IPv6 header is malformed or its checksum is wrong")                          \
 	X(IP_FRAGMENT, "ip_fragment", "IP fragment; RTP is never fragmented")                                           \
 	X(IP_NOT_OURS, "ip_not_ours", "destination address is not ours")                                                \
-	X(IP_PROTO, "ip_proto", "neither UDP nor ICMP")                                                                 \
+	X(IP_PROTO, "ip_proto", "neither UDP nor ping or neighbour discovery")                                          \
 	X(UDP_HEADER, "udp_header", "UDP length does not fit the IP packet, or checksum marked bad by the port")        \
 	X(UDP_PORT, "udp_port", "no media port of ours")                                                                \
 	X(NOT_RTP, "not_rtp", "first byte is neither RTP nor RTCP (RFC 7983)")                                          \

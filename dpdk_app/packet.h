@@ -15,8 +15,8 @@
 enum packet_kind {
 	PACKET_DROP,  /* see `reason` */
 	PACKET_RTP,   /* key, seq, timestamp, payload_type, marker, payload are valid */
-	PACKET_RTCP,  /* key (SSRC of the first report) and payload (the whole compound) are valid */
-	PACKET_LOCAL, /* ARP, neighbour discovery or ping for us: the control thread answers */
+	PACKET_RTCP,  /* key (SSRC of the first report, ports of the RTP flow) and payload (the whole compound) are valid */
+	PACKET_LOCAL, /* ARP, neighbour discovery or ping for us: the control thread answers. key.remote is who claims to ask */
 };
 
 /* The local side, as classification needs it. Written once before the lcores start, read only afterwards. */
@@ -37,13 +37,15 @@ struct packet {
 	uint16_t seq;
 	uint8_t payload_type;
 	bool marker;
+	bool echo;		 /* PACKET_LOCAL: a ping; otherwise ARP or neighbour discovery */
 	uint16_t payload_offset; /* from the start of the frame */
 	uint16_t payload_len;	 /* bytes, padding excluded */
 };
 
 /*
  * Classify one frame of `len` contiguous bytes (Ethernet, up to two VLAN tags, IPv4 or IPv6 with extension headers refused, UDP, RTP or
- * RTCP by RFC 5761 section 4 and RFC 7983). Any thread. Always fills packet->kind. An RTP packet to a dedicated port's odd neighbour
- * is NOT_RTP, RTCP is accepted on both.
+ * RTCP by RFC 5761 section 4 and RFC 7983). Any thread. Always fills packet->kind. An RTP packet to the odd neighbour of a media port is
+ * NOT_RTP; RTCP is accepted on both, and its key names the RTP ports (RFC 3550 11). Compound RTCP is checked by RFC 3550 A.2 with the
+ * reduced size of RFC 5506 allowed. UDP checksums are the port's business, except that IPv6 must have one.
  */
 void packet_classify(const uint8_t *frame, size_t len, const struct packet_local *local, struct packet *packet);

@@ -30,7 +30,8 @@ enum playout_action {
 struct playout_packet {
 	enum playout_action action;
 	uint8_t payload_type;
-	bool marker; /* first frame of a talkspurt (RFC 3551 4.1) */
+	bool marker;	/* first packet of the stream, and of a talkspurt after a pause in sending (RFC 3551 4.1) */
+	bool talkspurt; /* FRAME: the first since the queue was empty */
 	uint16_t seq;
 	uint32_t timestamp;
 	const uint8_t *payload; /* valid until the next call for this session */
@@ -70,7 +71,10 @@ void playout_reattach(struct session_playout *playout);
 /* Queue one frame of PLAYOUT_FRAME_SIZE bytes. Owning lcore. Returns 0, -ESTALE (other turn), -ENOBUFS (full), -EINVAL (length). */
 int playout_push(struct session_playout *playout, uint32_t turn, const uint8_t *frame, uint16_t len, uint64_t message_tsc);
 
-/* Barge-in: drop everything queued, `turn` is current from now on. Owning lcore. Returns the frames dropped. */
+/*
+ * Barge-in: drop everything queued, `turn` is current from now on. A mark not reached is gone: look at playout->marked before. Owning lcore.
+ * Returns the frames dropped.
+ */
 unsigned int playout_flush(struct session_playout *playout, uint32_t turn);
 
 /* The worker wants to know when all that is queued now has been sent. Owning lcore. Returns 0, -ESTALE. */
