@@ -29,6 +29,7 @@ enum state {
 struct output {
 	struct output *next;
 	size_t size;
+	bool interrupted; /* holds an `interrupted` message: when it leaves is logged */
 	uint8_t data[];
 };
 
@@ -51,6 +52,7 @@ struct connection {
 	struct heard *heard;
 	struct talk talk;
 	bool upgraded, faulty, close_counted, went_away;
+	uint64_t interruptions; /* of the persona, already noticed */
 	uint64_t opened_ms, deadline_ms, next_draw_ms;
 	struct pong pongs[PONGS_MAX];
 	unsigned pong_count;
@@ -66,9 +68,14 @@ static void queue(struct connection *connection, const void *head, size_t head_s
 		return;
 	output->next = NULL;
 	output->size = head_size + body_size;
+	output->interrupted = false;
 	memcpy(output->data + LWS_PRE, head, head_size);
 	if (body_size > 0)
 		memcpy(output->data + LWS_PRE + head_size, body, body_size);
+	if (connection->persona != NULL && connection->interruptions != connection->persona->counters.interruptions) {
+		connection->interruptions = connection->persona->counters.interruptions;
+		output->interrupted = true;
+	}
 	*connection->last = output;
 	connection->last = &output->next;
 	lws_callback_on_writable(connection->wsi);
@@ -264,6 +271,7 @@ static void upgrade(struct connection *connection, const struct request *request
 		return;
 	}
 	connection->persona = find_persona(connection->server->options, request->key);
+	connection->interruptions = connection->persona ? connection->persona->counters.interruptions : 0;
 	if (options->faults.http_status != 0 && (connection->persona == NULL || options->fault_label == NULL ||
 							strcmp(options->fault_label, connection->persona->label) == 0)) {
 		respond_error(connection, options->faults.http_status);
@@ -514,6 +522,8 @@ static int write_next(struct connection *connection)
 		connection->last = &connection->first;
 	int written = lws_write(connection->wsi, output->data + LWS_PRE, output->size, LWS_WRITE_RAW);
 	size_t size = output->size;
+	if (output->interrupted && connection->server->options->verbose)
+		vl_log_always("interrupted %s at %llu us", connection->persona->label, (unsigned long long)(uv_hrtime() / 1000));
 	free(output);
 	if (written < (int)size)
 		return -1;
