@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The judge of a run: from what the emulator and the callers really received, not from what the product says about itself, except for its lock lines and its
+count of address switches. Used by the demo's verdict and by the smoke tests, one of which checks that a broken product is found out."""
+
+import dataclasses
+import json
+
+import stage
+
+
+@dataclasses.dataclass
+class Check:
+    what: str
+    ok: bool
+    value: str
+
+
+@dataclasses.dataclass
+class Call:
+    """One call of a run. `said` and `answer` are clean WAVs; `recording` is the caller's stereo WAV (right: what it heard)."""
+
+    user: str
+    session: str
+    address: str
+    port: int
+    ssrc: int
+    said: str
+    answer: str
+    recording: str
+    report: dict
+    switches: int = 0
+    lost_allowed: int = 0
+
+
+def match(recording, references, channel=0):
+    """Milliseconds of a recording in which each reference is heard: {label: ms}."""
+    command = [stage.binary("audio_match"), "--channel", channel, "--recording", recording]
+    for label, file in references.items():
+        command += ["--reference", f"{label}={file}"]
+    return {label: entry["matched_ms"] for label, entry in json.loads(stage.run(*command))["references"].items()}
+
+
+def judge_locks(call, locks):
+    """Locked once, to the right SSRC, from the right place; never switched."""
+    mine = [lock for lock in locks if lock["session"] == call.session]
+    right = [lock for lock in mine if (int(lock["ssrc"]), lock["address"], int(lock["port"])) == (call.ssrc, call.address, call.port)]
+    value = f"{len(mine)} lock" + ("" if len(mine) == 1 else "s")
+    if mine:
+        value += f", to SSRC {mine[0]['ssrc']} from {mine[0]['address']}:{mine[0]['port']}"
+    return [Check(f"{call.user}: locked once, to its own caller", len(mine) == 1 and len(right) == 1, value),
+            Check(f"{call.user}: address switches", call.switches == 0, str(call.switches))]
+
+
+def judge_rtp(call):
+    """The stream the caller received is one unbroken stream from one place."""
+    report = call.report
+    unbroken = report["sequence_gaps"] == 0 and report["timestamp_discontinuities"] == 0 and report["lost"] <= call.lost_allowed
+    return [
+        Check(f"{call.user}: RTP to the caller without a gap", unbroken and report["received"] > 0,
+              f"{report['received']:,} packets, {report['sequence_gaps']} gaps, {report['lost']} lost, jitter {report['jitter_ms']:.2f} ms"),
+        Check(f"{call.user}: from one place and one SSRC", report["foreign"] == 0 and len(report["ssrcs"]) == 1,
+              f"{report['foreign']} foreign packets, {len(report['ssrcs'])} SSRC"),
+    ]
+
+
+def judge_heard_by_key(call, calls, heard, stats):
+    """What the emulator heard under the call's key. `heard` is {label of a caller: ms}."""
+    others = sum(ms for label, ms in heard.items() if label != call.user)
+    said_ms = sum(span["end_us"] - span["start_us"] for span in call.report["spoke"]) / 1000
+    key = stats["keys"][call.user]
+    checks = [Check(f"{call.user}'s key heard {call.user}'s caller", heard.get(call.user, 0) >= 0.6 * said_ms > 0,
+                    f"{heard.get(call.user, 0) / 1000:.1f} s of {said_ms / 1000:.1f} s of speech, {key['audio_bytes']:,} bytes in all")]
+    if len(calls) > 1:
+        # 16 kHz, 16 bit: 32 bytes a millisecond.
+        checks.append(Check(f"{call.user}'s key heard another caller", others == 0, f"{int(others * 32):,} bytes"))
+    return checks
+
+
+def judge_heard_by_caller(call, calls, heard):
+    """What the caller heard. `heard` is {label of an answer: ms}."""
+    others = sum(ms for label, ms in heard.items() if label != call.user)
+    checks = [Check(f"{call.user}'s caller heard its own answer", heard.get(call.user, 0) > 500, f"{heard.get(call.user, 0) / 1000:.1f} s")]
+    if len(calls) > 1:
+        checks.append(Check(f"{call.user}'s caller heard another's answer", others == 0, f"{others:.0f} ms"))
+    return checks
+
+
+def judge(scene, calls):
+    """All checks of a finished run."""
+    stats = scene.stats()
+    locks = scene.locks()
+    callers = {call.user: call.said for call in calls}
+    answers = {call.user: call.answer for call in calls}
+    checks = []
+    for call in calls:
+        checks += judge_locks(call, locks)
+        heard = {}
+        for recording in sorted(scene.heard_directory.glob(f"{call.user}-*.wav")):
+            for label, ms in match(recording, callers).items():
+                heard[label] = heard.get(label, 0) + ms
+        checks += judge_heard_by_key(call, calls, heard, stats)
+        checks += judge_heard_by_caller(call, calls, match(call.recording, answers, channel=1))
+        checks += judge_rtp(call)
+    return checks
+
+
+def failed(checks):
+    return [f"{check.what}: {check.value}" for check in checks if not check.ok]
