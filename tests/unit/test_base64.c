@@ -75,7 +75,7 @@ END_TEST
 
 START_TEST(test_base64_refuses)
 {
-	static const char *const texts[] = {"Z", "Zg", "Zg=", "Zm9", "Zm9vY", "=", "==", "====", "Z===", "Zg=a",
+	static const char *const texts[] = {"Z", "Zg", "Zg=", "Zm9", "Zm9vY", "=", "==", "====", "Z===", "Zg=a", "Zg=a=", "Zg=aa",
 		"Zg==Zg==", "Zg===", "Zm8==", "Zm9v=", "Zh==", "Zm9=", "Zm9 ", " Zm9v", "Zm9v\n", "Zm-v", "Zm_v", "Zm9\x80",
 		"\xffm9v", "Zm9v!m9v", "Zm9vZ!9v", "Zm9vZm!v", "Zm9vZm9!"};
 
