@@ -189,13 +189,11 @@ struct users *users_parse(const char *text, size_t len, struct vl_errors *errors
 int users_check_file(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error)
 {
 	if (file->owner != euid && file->owner != 0) {
-		vl_error_set(error, "%s: belongs to user %u, who could read the keys; run: chown %u %s", path, file->owner, euid,
-			path);
+		vl_error_set(error, "belongs to user %u, who could read the keys; run: chown %u %s", file->owner, euid, path);
 		return -EPERM;
 	}
 	if ((file->mode & 077) != 0) {
-		vl_error_set(error, "%s: group or others have access to the keys (mode %04o); run: chmod 600 %s", path,
-			file->mode, path);
+		vl_error_set(error, "group or others have access to the keys (mode %04o); run: chmod 600 %s", file->mode, path);
 		return -EPERM;
 	}
 	return 0;

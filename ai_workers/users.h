@@ -59,7 +59,7 @@ struct users *users_parse(const char *text, size_t len, struct vl_errors *errors
  */
 int users_check_file(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error);
 
-/* Read and check the file at `path`. Worker, at start. As users_parse(); errno EPERM when others may read it. */
+/* Read and check the file at `path`. Worker, at start. As users_parse(); errno EPERM when others may read it. Errors do not name the file. */
 struct users *users_load(const char *path, struct vl_errors *errors);
 
 /* Overwrite every key and text, then free. NULL is legal. */

@@ -96,7 +96,7 @@ extern const struct vl_setting config_table[];
  */
 struct config *config_parse(const char *text, size_t len, struct vl_errors *errors);
 
-/* Read and check a file. Control thread, at start. As config_parse(); a file that cannot be read is an error too (its errno). */
+/* Read and check a file. Control thread, at start. As config_parse(); a file that cannot be read is an error too (its errno). Errors do not name the file. */
 struct config *config_load(const char *path, struct vl_errors *errors);
 
 /* Free a configuration; NULL is legal. */

@@ -51,11 +51,11 @@ int vl_file_read(const char *path, size_t max, struct vl_file *file, struct vl_e
 		return 0;
 	vl_file_free(file);
 	if (r == -EINVAL)
-		vl_error_set(error, "%s: not a regular file", path);
+		vl_error_set(error, "not a regular file");
 	else if (r == -EMSGSIZE)
-		vl_error_set(error, "%s: longer than %zu bytes", path, max);
+		vl_error_set(error, "longer than %zu bytes", max);
 	else
-		vl_error_set(error, "%s: %s", path, strerror(-r));
+		vl_error_set(error, "%s", strerror(-r));
 	return r;
 }
 

@@ -232,8 +232,7 @@ START_TEST(test_users_checks_file)
 		if (u == NULL) {
 			ck_assert_int_eq(errno, EPERM);
 			snprintf(expected, sizeof(expected),
-				"%s: group or others have access to the keys (mode %04o); run: chmod 600 %s", path, modes[i].mode,
-				path);
+				"group or others have access to the keys (mode %04o); run: chmod 600 %s", modes[i].mode, path);
 			ck_assert_str_eq(errors.errors[0].text, expected);
 		}
 		users_free(u);
@@ -242,7 +241,7 @@ START_TEST(test_users_checks_file)
 	struct vl_file file = {.mode = 0600, .owner = 1000};
 	ck_assert_int_eq(users_check_file("f", &file, 1000, &error), 0);
 	ck_assert_int_eq(users_check_file("f", &file, 1001, &error), -EPERM);
-	ck_assert_str_eq(error.text, "f: belongs to user 1000, who could read the keys; run: chown 1001 f");
+	ck_assert_str_eq(error.text, "belongs to user 1000, who could read the keys; run: chown 1001 f");
 	file.owner = 0;
 	ck_assert_int_eq(users_check_file("f", &file, 1001, &error), 0);
 }
