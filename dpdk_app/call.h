@@ -25,20 +25,18 @@ struct call {
 	uint16_t trunk; /* index in the configuration */
 	struct endpoint local, signalled;
 	struct endpoint send_to; /* where our packets go; port 0: nowhere yet */
-	uint16_t send_port;	 /* ethdev port they leave by */
-	bool port_unknown; /* the trunk's default port was signalled and no packet has told the real one yet */
-	bool dedicated;	   /* the local port is this call's own */
+	bool port_unknown;	 /* the trunk's default port was signalled and no packet has told the real one yet */
+	bool dedicated;		 /* the local port is this call's own */
 	bool bound, held;
 	bool inserted;	      /* `flow` is in the session table */
 	struct flow_key flow; /* valid while bound */
 	uint32_t address_switches;
 	uint32_t send_ssrc; /* of our own stream; never the caller's */
 	uint8_t payload_type, event_payload_type;
-	uint8_t lcore;		    /* packet lcore that owns its playout */
-	uint8_t worker;		    /* slot, CALL_NO_WORKER without one */
-	uint64_t created_ms, bound_ms, heard_ms, held_ms;
-	uint64_t packets_seen;	     /* receive.packets when heard_ms was taken */
-	char state[CALL_STATE_SIZE]; /* of the conversation, as the worker reported it; "no-worker" without one */
+	uint8_t lcore;				/* packet lcore that owns its playout */
+	uint8_t worker;				/* slot, CALL_NO_WORKER without one */
+	uint64_t created_ms, bound_ms, held_ms; /* held_ms: when hold last changed */
+	char state[CALL_STATE_SIZE];		/* of the conversation, as the worker reported it; "no-worker" without one */
 	char reason[CALL_TEXT_SIZE];
 	char caller_text[CALL_TEXT_SIZE], model_text[CALL_TEXT_SIZE]; /* last transcripts */
 

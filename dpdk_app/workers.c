@@ -7,7 +7,6 @@
 #include "workers.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,18 +14,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <utlist.h>
-
 #include "../shared/log.h"
 #include "worker_messages.h"
+#include "worker_outbox.h"
 
 #define MESSAGES_PER_TURN 64u /* read from one worker in one turn, so that none can keep the control thread */
-
-struct worker_message {
-	struct worker_message *next, *prev;
-	size_t len;
-	char text[];
-};
 
 struct workers {
 	struct workers_settings settings;
@@ -38,19 +30,6 @@ struct workers {
 	struct worker workers[WORKERS_SLOTS];
 	char message[VL_LINK_MESSAGE_MAX + 1];
 };
-
-/* Doom a worker: the first reason counts. */
-static void doom(struct worker *worker, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void doom(struct worker *worker, const char *format, ...)
-{
-	va_list arguments;
-
-	if (worker->doomed[0] != 0)
-		return;
-	va_start(arguments, format);
-	vsnprintf(worker->doomed, sizeof(worker->doomed), format, arguments);
-	va_end(arguments);
-}
 
 static const char *worker_label(const struct worker *worker)
 {
@@ -93,17 +72,6 @@ fail:
 	return NULL;
 }
 
-static void drop_backlog(struct worker *worker)
-{
-	struct worker_message *message, *next;
-
-	DL_FOREACH_SAFE(worker->backlog, message, next)
-	free(message);
-	worker->backlog = NULL;
-	worker->backlog_count = 0;
-	worker->backlog_bytes = 0;
-}
-
 static void drop_users(struct worker *worker)
 {
 	struct worker_user *user, *next;
@@ -125,7 +93,7 @@ static void close_link(struct worker *worker)
 		close(worker->doorbell);
 	worker->link = -1;
 	worker->doorbell = -1;
-	drop_backlog(worker);
+	worker_outbox_drop(worker);
 	drop_users(worker);
 }
 
@@ -162,61 +130,6 @@ int workers_fd(const struct workers *workers)
 	return workers->epoll;
 }
 
-static int keep(struct worker *worker, const char *text, size_t len)
-{
-	struct worker_message *message;
-
-	if (worker->backlog_count >= WORKERS_BACKLOG_MESSAGES || worker->backlog_bytes + len > WORKERS_BACKLOG_BYTES)
-		return -ENOBUFS;
-	message = malloc(sizeof(*message) + len);
-	if (message == NULL)
-		return -ENOMEM;
-	message->len = len;
-	memcpy(message->text, text, len);
-	DL_APPEND(worker->backlog, message);
-	worker->backlog_count++;
-	worker->backlog_bytes += len;
-	return 0;
-}
-
-/* Send `text` in order after what is kept; takes it over. NULL (no memory) cuts the worker off, since it would miss a message. */
-static void post(struct worker *worker, char *text)
-{
-	size_t len = text != NULL ? strlen(text) : 0;
-	int result = -ENOMEM;
-
-	if (text != NULL && worker->doomed[0] == 0) {
-		result = worker->backlog == NULL ? vl_link_send(worker->link, text, len, NULL, 0) : -EAGAIN;
-		if (result == -EAGAIN)
-			result = keep(worker, text, len);
-		worker->messages_out++;
-	}
-	if (result == -ENOBUFS)
-		doom(worker, "it does not read its link (%u messages waiting)", worker->backlog_count);
-	else if (result < 0)
-		doom(worker, "sending to it failed: %s", strerror(-result));
-	cJSON_free(text);
-}
-
-static void flush(struct worker *worker)
-{
-	while (worker->backlog != NULL) {
-		struct worker_message *message = worker->backlog;
-		int result = vl_link_send(worker->link, message->text, message->len, NULL, 0);
-
-		if (result == -EAGAIN)
-			return;
-		if (result < 0) {
-			doom(worker, "sending to it failed: %s", strerror(-result));
-			return;
-		}
-		worker->backlog_count--;
-		worker->backlog_bytes -= message->len;
-		DL_DELETE(worker->backlog, message);
-		free(message);
-	}
-}
-
 static bool uid_accepted(const struct workers *workers, uid_t uid)
 {
 	if (uid == 0 || uid == geteuid())
@@ -248,7 +161,7 @@ static void accept_workers(struct workers *workers, uint64_t now_ms)
 		struct worker *worker = NULL;
 		unsigned int slot;
 
-		for (slot = 0; slot < WORKERS_SLOTS && worker == NULL; slot++) {
+		for (slot = 0; slot < workers->settings.max && worker == NULL; slot++) {
 			if (workers->workers[slot].state == WORKER_FREE)
 				worker = &workers->workers[slot];
 		}
@@ -259,8 +172,8 @@ static void accept_workers(struct workers *workers, uint64_t now_ms)
 			refuse(link, "this uid is not in workers.uids of the data plane's configuration");
 			close(link);
 		} else if (worker == NULL || epoll_ctl(workers->epoll, EPOLL_CTL_ADD, link, &event) < 0) {
-			vl_log_warning(
-				"worker link: refused pid %d: all %u worker slots are taken", (int)peer.pid, WORKERS_SLOTS);
+			vl_log_warning("worker link: refused pid %d: workers.max = %u are connected", (int)peer.pid,
+				workers->settings.max);
 			refuse(link, "the data plane has no room for another worker");
 			close(link);
 		} else {
@@ -356,7 +269,7 @@ static void take_hello(struct workers *workers, unsigned int slot, const cJSON *
 	}
 	if (reason[0] != 0) {
 		refuse(worker->link, reason);
-		doom(worker, "%s", reason);
+		worker_doom(worker, "%s", reason);
 		return;
 	}
 	vl_log_always("worker %s attached: pid %d, uid %u, slot %u, capacity %u calls, %u users", worker->name,
@@ -370,7 +283,8 @@ static void take_users(struct workers *workers, unsigned int slot, const cJSON *
 	int result = add_users(worker, body);
 
 	if (result < 0)
-		doom(worker, result == -ENOSPC ? "it claims more than %u users" : "no memory for its %u users", WORKER_USERS_MAX);
+		worker_doom(worker, result == -ENOSPC ? "it claims more than %u users" : "no memory for its %u users",
+			WORKER_USERS_MAX);
 	workers->ops.ready(workers->context, slot, false);
 }
 
@@ -397,13 +311,13 @@ static void take_attached(struct workers *workers, unsigned int slot, enum worke
 
 	switch (kind) {
 	case WORKER_MESSAGE_HELLO:
-		doom(worker, "it said hello twice");
+		worker_doom(worker, "it said hello twice");
 		break;
 	case WORKER_MESSAGE_USERS:
 		take_users(workers, slot, body);
 		break;
 	case WORKER_MESSAGE_PING:
-		post(worker, worker_message_pong((uint64_t)cJSON_GetNumberValue(body)));
+		worker_outbox_send(worker, worker_message_pong((uint64_t)cJSON_GetNumberValue(body)));
 		break;
 	case WORKER_MESSAGE_PONG:
 		break;
@@ -434,14 +348,14 @@ static void take_message(struct workers *workers, unsigned int slot, size_t len)
 	worker->messages_in++;
 	if (tree == NULL && worker->state == WORKER_NEW) {
 		refuse(worker->link, error.text);
-		doom(worker, "its hello is wrong: %s", error.text);
+		worker_doom(worker, "its hello is wrong: %s", error.text);
 	} else if (tree == NULL) {
 		/* One wrong message costs that message, not every call of the worker. */
 		worker->messages_refused++;
 		vl_log_warning("worker %s sent a message that is refused: %s", worker->name, error.text);
 	} else if (worker->state == WORKER_NEW && kind != WORKER_MESSAGE_HELLO) {
 		refuse(worker->link, "the first message must be hello");
-		doom(worker, "its first message was not hello");
+		worker_doom(worker, "its first message was not hello");
 	} else if (worker->state == WORKER_NEW) {
 		take_hello(workers, slot, body);
 	} else {
@@ -461,9 +375,9 @@ static void receive(struct workers *workers, unsigned int slot, uint64_t now_ms)
 		if (len == -EAGAIN)
 			return;
 		if (len == 0) {
-			doom(worker, "it closed its link");
+			worker_doom(worker, "it closed its link");
 		} else if (len < 0) {
-			doom(worker, "reading its link failed: %s", strerror((int)-len));
+			worker_doom(worker, "reading its link failed: %s", strerror((int)-len));
 		} else {
 			worker->heard_ms = now_ms;
 			take_message(workers, slot, (size_t)len);
@@ -480,7 +394,7 @@ static void watch_rings(struct worker *worker)
 	for (unsigned int i = 0; i < worker->channel.lcores; i++) {
 		waiting |= vl_ring_count(&worker->channel.up[i]);
 		if (vl_ring_is_broken(&worker->channel.up[i]) || vl_ring_is_broken(&worker->channel.down[i]))
-			doom(worker, "it broke the rules of its ring pair %u", i);
+			worker_doom(worker, "it broke the rules of its ring pair %u", i);
 	}
 	/* Pairs with the worker's store before it blocks; a sleep seen one turn late is rung in the next. */
 	if (waiting == 0 || atomic_load_explicit(worker->channel.worker_sleeps, memory_order_acquire) == 0)
@@ -495,16 +409,16 @@ static void tend(struct workers *workers, unsigned int slot, uint64_t now_ms)
 
 	if (worker->state == WORKER_NEW) {
 		if (now_ms >= worker->connected_ms + WORKERS_HELLO_MS)
-			doom(worker, "it did not say hello within %u ms", WORKERS_HELLO_MS);
+			worker_doom(worker, "it did not say hello within %u ms", WORKERS_HELLO_MS);
 		return;
 	}
-	flush(worker);
+	worker_outbox_flush(worker);
 	watch_rings(worker);
 	if (now_ms >= worker->heard_ms + workers->settings.timeout_ms)
-		doom(worker, "it said nothing for %u ms", workers->settings.timeout_ms);
+		worker_doom(worker, "it said nothing for %u ms", workers->settings.timeout_ms);
 	else if (now_ms >= worker->pinged_ms + WORKERS_PING_MS) {
 		worker->pinged_ms = now_ms;
-		post(worker, worker_message_ping(++worker->ping_number));
+		worker_outbox_send(worker, worker_message_ping(++worker->ping_number));
 	}
 }
 
@@ -590,7 +504,7 @@ void workers_open(struct workers *workers, unsigned int slot, const struct call 
 
 	worker->calls++;
 	worker->calls_opened++;
-	post(worker, worker_message_open(call));
+	worker_outbox_send(worker, worker_message_open(call));
 }
 
 void workers_close(struct workers *workers, unsigned int slot, const struct call *call, const char *reason)
@@ -601,7 +515,7 @@ void workers_close(struct workers *workers, unsigned int slot, const struct call
 		return;
 	if (worker->calls > 0)
 		worker->calls--;
-	post(worker, worker_message_close(call->uuid, reason));
+	worker_outbox_send(worker, worker_message_close(call->uuid, reason));
 }
 
 void workers_hold(struct workers *workers, unsigned int slot, const struct call *call)
@@ -609,13 +523,13 @@ void workers_hold(struct workers *workers, unsigned int slot, const struct call 
 	struct worker *worker = &workers->workers[slot];
 
 	if (worker->state == WORKER_ATTACHED)
-		post(worker, worker_message_hold(call->uuid, call->held));
+		worker_outbox_send(worker, worker_message_hold(call->uuid, call->held));
 }
 
 void workers_cut_off(struct workers *workers, unsigned int slot, const char *reason)
 {
 	if (slot < WORKERS_SLOTS && workers->workers[slot].state == WORKER_ATTACHED)
-		doom(&workers->workers[slot], "%s", reason);
+		worker_doom(&workers->workers[slot], "%s", reason);
 }
 
 const struct worker *workers_at(const struct workers *workers, unsigned int slot)
@@ -629,6 +543,15 @@ unsigned int workers_count(const struct workers *workers)
 
 	for (unsigned int slot = 0; slot < WORKERS_SLOTS; slot++)
 		count += workers->workers[slot].state != WORKER_FREE;
+	return count;
+}
+
+unsigned int workers_attached(const struct workers *workers)
+{
+	unsigned int count = 0;
+
+	for (unsigned int slot = 0; slot < WORKERS_SLOTS; slot++)
+		count += usable(&workers->workers[slot]);
 	return count;
 }
 

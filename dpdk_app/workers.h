@@ -94,6 +94,7 @@ struct workers_settings {
 	uint32_t timeout_ms; /* silence after which a worker is cut off */
 	uint32_t ring_slots;
 	unsigned int lcores;
+	unsigned int max; /* workers at once, up to WORKERS_SLOTS */
 	const char *node;
 	uint64_t tsc_hz;
 };
@@ -131,6 +132,9 @@ const struct worker *workers_at(const struct workers *workers, unsigned int slot
 
 /* Slots in use in any way, for leak checks and the adaptive tick. */
 unsigned int workers_count(const struct workers *workers);
+
+/* Workers attached now. */
+unsigned int workers_attached(const struct workers *workers);
 
 /* Users that at least one attached worker serves are not counted twice. For error messages. */
 unsigned int workers_user_count(const struct workers *workers);

@@ -113,7 +113,7 @@ static const struct workers_ops fake_ops = {
 static void setup(void)
 {
 	struct workers_settings settings = {
-		.path = t.path, .mode = 0600, .timeout_ms = 3000, .ring_slots = 64, .lcores = 2, .node = "n", .tsc_hz = 1000};
+		.path = t.path, .mode = 0600, .timeout_ms = 3000, .ring_slots = 64, .lcores = 2, .max = 8, .node = "n", .tsc_hz = 1000};
 
 	memset(&t, 0, sizeof(t));
 	strcpy(t.directory, "/tmp/voxlane-test-XXXXXX");

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The notifications of the control socket. The list makes the names and is checked against doc/interfaces.md. Pure.
+ */
+#pragma once
+
+/* X(IDENTIFIER, "name", "when") */
+#define EVENTS(X)                                                                                                 \
+	X(SESSION_CREATED, "session.created", "a call was created")                                               \
+	X(SESSION_BOUND, "session.bound", "the caller's stream was locked or re-locked to the call")              \
+	X(SESSION_AMBIGUOUS, "session.ambiguous", "a packet could belong to several calls, so nobody got it")     \
+	X(SESSION_STATE, "session.state", "the conversation changed its state")                                   \
+	X(SESSION_READY, "session.ready", "the model can hear the caller")                                        \
+	X(SESSION_TRANSCRIPT, "session.transcript", "text of what was said")                                      \
+	X(SESSION_INTERRUPTED, "session.interrupted", "the caller spoke into the model's answer")                 \
+	X(SESSION_GENERATION_COMPLETE, "session.generation_complete", "the model has produced all of its answer") \
+	X(SESSION_TURN_COMPLETE, "session.turn_complete", "the model's turn is over")                             \
+	X(SESSION_GO_AWAY, "session.go_away", "the model's server will close the connection soon")                \
+	X(SESSION_CLOSED, "session.closed", "the connection to the model closed")                                 \
+	X(SESSION_TOOL_CALL, "session.tool_call", "the model wants a function called")                            \
+	X(SESSION_USAGE, "session.usage", "tokens used, as the model reported them")                              \
+	X(SESSION_ENDED, "session.ended", "a call ended")                                                         \
+	X(WORKER_ATTACHED, "worker.attached", "a worker can take calls")                                          \
+	X(WORKER_LOST, "worker.lost", "a worker is gone or was cut off")                                          \
+	X(SYSTEM_DRAINING, "system.draining", "no new calls are accepted any more")

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names, units and meanings of what telemetry shows beyond drops.h, workers.h and worker_stats.h. The lists make the replies and are checked against
+ * doc/telemetry.md. Pure.
+ */
+#pragma once
+
+/* Counters of one packet lcore: X(field of struct lcore_counters, "unit", "meaning") */
+#define TELEMETRY_LCORE_COUNTERS(X)                                                                         \
+	X(received, "packets", "frames received from the port")                                             \
+	X(transmitted, "packets", "frames given to the port")                                               \
+	X(rtp, "packets", "RTP packets classified")                                                         \
+	X(rtcp, "packets", "RTCP packets classified")                                                       \
+	X(delivered, "packets", "RTP payloads published to a worker")                                       \
+	X(frames, "packets", "playout packets built")                                                       \
+	X(late_beats, "beats", "20 ms beats more than 1 ms behind their time")                              \
+	X(refused_records, "records", "records of workers refused: of no session of theirs, or impossible") \
+	X(busy_tsc, "cycles", "time in turns of the loop that found work")                                  \
+	X(total_tsc, "cycles", "all time of the loop")
+
+/* Histograms of one packet lcore: X(field of struct lcore_latency, "unit", "meaning") */
+#define TELEMETRY_LCORE_HISTOGRAMS(X)                                                                         \
+	X(flush_to_silence_us, "us", "`interrupted` read by the worker to the flush of the old turn's audio") \
+	X(message_to_rtp_us, "us", "model audio read by the worker to the RTP packet of its first frame")     \
+	X(beat_error_us, "us", "distance of a playout packet from its ideal time")
+
+/* Counters of the control thread: X(field of struct control_counters, "unit", "meaning") */
+#define TELEMETRY_CONTROL_COUNTERS(X)                                                        \
+	X(learned, "packets", "packets of unknown flows taken from the lcores")              \
+	X(local, "frames", "ARP, neighbour discovery and ping frames taken from the lcores") \
+	X(locks, "flows", "flows bound to calls, re-locks included")                         \
+	X(kept, "packets", "packets kept with a flow in probation")                          \
+	X(turns, "turns", "turns of the control loop")                                       \
+	X(longest_turn_us, "us", "longest turn of the control loop so far")

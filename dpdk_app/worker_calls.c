@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls and their workers. The order matters: an lcore believes a worker about a session only while route.worker names it, so that is stored last when a call is given away
+ * and first when it is taken.
+ */
+#include "worker_calls.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_rcu_qsbr.h>
+
+#include "../shared/log.h"
+#include "events.h"
+
+_Static_assert(WORKERS_SLOTS == WORKERS_MAX, "a slot names the same worker everywhere");
+_Static_assert(CALL_NO_WORKER == SESSION_NO_WORKER, "so that it can be copied");
+
+#define PLACE_AGAIN_MS 100u
+
+static void set_route_worker(struct dataplane *dataplane, const struct call *call, uint8_t worker)
+{
+	struct session *session = session_table_at(dataplane->table, call->ref.index);
+
+	/* Release: an lcore that sees the slot also sees what was stored for this call before. Pairs with the lcore's acquire. */
+	atomic_store_explicit(&session->route.worker, worker, memory_order_release);
+}
+
+/* Copy text, cut at a character of UTF-8 rather than in it. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+	size_t len = strlen(from);
+
+	if (len >= size) {
+		len = size - 1;
+		while (len > 0 && ((unsigned char)from[len] & 0xc0) == 0x80)
+			len--;
+	}
+	memcpy(to, from, len);
+	to[len] = 0;
+}
+
+static void send_state(struct dataplane *dataplane, const struct call *call, const cJSON *code)
+{
+	const struct worker *worker = workers_at(dataplane->workers, call->worker);
+	cJSON *params;
+
+	if (!event_wanted(dataplane, EVENT_SESSION_STATE))
+		return;
+	params = event_of_call(call);
+	cJSON_AddStringToObject(params, "state", call->state);
+	if (call->reason[0] != 0)
+		cJSON_AddStringToObject(params, "reason", call->reason);
+	if (code != NULL)
+		cJSON_AddNumberToObject(params, "code", code->valuedouble);
+	if (worker != NULL)
+		cJSON_AddStringToObject(params, "worker", worker->name);
+	event_send(dataplane, EVENT_SESSION_STATE, params);
+}
+
+int worker_calls_place(struct dataplane *dataplane, struct call *call, bool again)
+{
+	struct lcore_command command = {.type = LCORE_PLAYOUT_REATTACH, .session = call->ref};
+	int slot = workers_choose(dataplane->workers, call->user);
+
+	if (slot < 0)
+		return slot;
+	if (again)
+		commands_send(dataplane->commands, call->lcore, &command);
+	call->worker = (uint8_t)slot;
+	strcpy(call->state, "opening");
+	call->reason[0] = 0;
+	workers_open(dataplane->workers, (unsigned int)slot, call);
+	set_route_worker(dataplane, call, (uint8_t)slot);
+	if (again) {
+		dataplane->calls_without_worker--;
+		vl_log_info("session %s continues with worker %s", call->uuid,
+			workers_at(dataplane->workers, (unsigned int)slot)->name);
+		send_state(dataplane, call, NULL);
+	}
+	return 0;
+}
+
+void worker_calls_take(struct dataplane *dataplane, struct call *call, const char *reason)
+{
+	set_route_worker(dataplane, call, SESSION_NO_WORKER);
+	if (call->worker == CALL_NO_WORKER) {
+		dataplane->calls_without_worker--;
+		return;
+	}
+	workers_close(dataplane->workers, call->worker, call, reason);
+	call->worker = CALL_NO_WORKER;
+}
+
+/* Give every call of `user` that waits for a worker to one. */
+static void place_waiting_of(struct dataplane *dataplane, const char *user)
+{
+	struct call *call = calls_of_user(dataplane->calls, user);
+
+	for (; call != NULL && dataplane->calls_without_worker > 0; call = call->user_next) {
+		if (call->worker == CALL_NO_WORKER && worker_calls_place(dataplane, call, true) < 0)
+			return;
+	}
+}
+
+void worker_calls_run(struct dataplane *dataplane)
+{
+	struct call *call;
+
+	if (dataplane->calls_without_worker == 0 || dataplane->now_ms < dataplane->place_again_ms)
+		return;
+	/* A worker that was full may have room now. */
+	dataplane->place_again_ms = dataplane->now_ms + PLACE_AGAIN_MS;
+	for (call = calls_next(dataplane->calls, NULL); call != NULL; call = calls_next(dataplane->calls, call)) {
+		if (call->worker == CALL_NO_WORKER)
+			worker_calls_place(dataplane, call, true);
+	}
+}
+
+static int attach(void *context, unsigned int slot, struct vl_channel *channel)
+{
+	struct dataplane *dataplane = context;
+	struct lcore_command command = {.type = LCORE_WORKER_ATTACH, .worker_slot = (uint8_t)slot, .worker = channel};
+
+	memset(&dataplane->detach[slot], 0, sizeof(dataplane->detach[slot]));
+	for (unsigned int i = 0; i < dataplane->lcore_count; i++)
+		commands_send(dataplane->commands, i, &command);
+	return 0;
+}
+
+/* DETACH to every lcore, wait until their rings have all of them, then a grace period: see "Order and grace" in lcore.h. */
+static bool detach(void *context, unsigned int slot)
+{
+	struct dataplane *dataplane = context;
+	struct lcore_command command = {.type = LCORE_WORKER_DETACH, .worker_slot = (uint8_t)slot};
+	struct rte_rcu_qsbr *qsbr = session_table_qsbr(dataplane->table);
+
+	if (!dataplane->detach[slot].asked) {
+		for (unsigned int i = 0; i < dataplane->lcore_count; i++)
+			commands_send(dataplane->commands, i, &command);
+		dataplane->detach[slot].asked = true;
+	}
+	if (!dataplane->detach[slot].started) {
+		if (commands_waiting(dataplane->commands) > 0)
+			return false;
+		dataplane->detach[slot].token = rte_rcu_qsbr_start(qsbr);
+		dataplane->detach[slot].started = true;
+	}
+	return rte_rcu_qsbr_check(qsbr, dataplane->detach[slot].token, false) == 1;
+}
+
+static void ready(void *context, unsigned int slot, bool first)
+{
+	struct dataplane *dataplane = context;
+	const struct worker *worker = workers_at(dataplane->workers, slot);
+
+	if (worker == NULL)
+		return;
+	if (first && event_wanted(dataplane, EVENT_WORKER_ATTACHED)) {
+		cJSON *params = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(params, "worker", worker->name);
+		cJSON_AddNumberToObject(params, "pid", worker->peer.pid);
+		cJSON_AddNumberToObject(params, "capacity", worker->capacity);
+		event_send(dataplane, EVENT_WORKER_ATTACHED, params);
+	}
+	for (struct worker_user *user = worker->users; user != NULL && dataplane->calls_without_worker > 0; user = user->hh.next)
+		place_waiting_of(dataplane, user->name);
+}
+
+static void lost(void *context, unsigned int slot, const char *worker_name, const char *reason)
+{
+	struct dataplane *dataplane = context;
+	unsigned int count = 0;
+	cJSON *params;
+
+	for (struct call *call = calls_next(dataplane->calls, NULL); call != NULL; call = calls_next(dataplane->calls, call)) {
+		if (call->worker != slot)
+			continue;
+		set_route_worker(dataplane, call, SESSION_NO_WORKER);
+		call->worker = CALL_NO_WORKER;
+		strcpy(call->state, "no-worker");
+		snprintf(call->reason, sizeof(call->reason), "worker %s: %s", worker_name, reason);
+		dataplane->calls_without_worker++;
+		count++;
+		send_state(dataplane, call, NULL);
+	}
+	if (count > 0)
+		vl_log_warning("worker %s: %u calls hear silence until a worker serves them again", worker_name, count);
+	dataplane->place_again_ms = dataplane->now_ms; /* another one may serve them at once */
+	if (!event_wanted(dataplane, EVENT_WORKER_LOST))
+		return;
+	params = cJSON_CreateObject();
+	cJSON_AddStringToObject(params, "worker", worker_name);
+	cJSON_AddStringToObject(params, "reason", reason);
+	cJSON_AddNumberToObject(params, "calls", count);
+	event_send(dataplane, EVENT_WORKER_LOST, params);
+}
+
+static void state(void *context, struct call *call, const cJSON *message)
+{
+	struct dataplane *dataplane = context;
+	const char *reason = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(message, "reason"));
+	const cJSON *code = cJSON_GetObjectItemCaseSensitive(message, "code");
+
+	copy_text(call->state, sizeof(call->state), cJSON_GetObjectItemCaseSensitive(message, "state")->valuestring);
+	copy_text(call->reason, sizeof(call->reason), reason != NULL ? reason : "");
+	if (strcmp(call->state, "failed") == 0)
+		vl_log_warning("session %s of %s: the conversation failed: %s", call->uuid, call->user, call->reason);
+	send_state(dataplane, call, code);
+	if (strcmp(call->state, "ready") == 0 && event_wanted(dataplane, EVENT_SESSION_READY))
+		event_send(dataplane, EVENT_SESSION_READY, event_of_call(call));
+}
+
+/* A worker's message as it is, with "user" added. */
+static cJSON *pass_on(const struct call *call, const cJSON *message)
+{
+	cJSON *params = cJSON_Duplicate(message, true);
+
+	cJSON_DeleteItemFromObjectCaseSensitive(params, "user");
+	cJSON_AddStringToObject(params, "user", call->user);
+	return params;
+}
+
+static void transcript(void *context, struct call *call, const cJSON *message)
+{
+	struct dataplane *dataplane = context;
+	const char *side = cJSON_GetObjectItemCaseSensitive(message, "side")->valuestring;
+	const char *text = cJSON_GetObjectItemCaseSensitive(message, "text")->valuestring;
+
+	if (strcmp(side, "caller") == 0)
+		copy_text(call->caller_text, sizeof(call->caller_text), text);
+	else
+		copy_text(call->model_text, sizeof(call->model_text), text);
+	if (event_wanted(dataplane, EVENT_SESSION_TRANSCRIPT))
+		event_send(dataplane, EVENT_SESSION_TRANSCRIPT, pass_on(call, message));
+}
+
+static void event(void *context, struct call *call, const cJSON *message)
+{
+	struct dataplane *dataplane = context;
+	enum event which = event_of_worker(cJSON_GetObjectItemCaseSensitive(message, "event")->valuestring);
+	cJSON *params;
+
+	if (which == EVENT_COUNT || !event_wanted(dataplane, which))
+		return;
+	params = pass_on(call, message);
+	cJSON_DeleteItemFromObjectCaseSensitive(params, "event");
+	event_send(dataplane, which, params);
+}
+
+const struct workers_ops worker_calls_ops = {
+	.attach = attach,
+	.detach = detach,
+	.ready = ready,
+	.lost = lost,
+	.state = state,
+	.transcript = transcript,
+	.event = event,
+};
