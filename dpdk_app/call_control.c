@@ -279,7 +279,7 @@ struct call *call_control_begin(struct dataplane *dataplane, const struct call_r
 		call_control_bind(dataplane, &verdict);
 	return call;
 forget:
-	calls_remove(dataplane->calls, call, dataplane->now_ms);
+	calls_cancel(dataplane->calls, call);
 	return NULL;
 }
 

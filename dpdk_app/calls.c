@@ -170,6 +170,15 @@ void calls_remove(struct calls *calls, struct call *call, uint64_t now_ms)
 	free(call);
 }
 
+void calls_cancel(struct calls *calls, struct call *call)
+{
+	calls->head = calls->head > 0 ? calls->head - 1 : calls->max - 1;
+	calls->queue[calls->head] = (struct calls_free_index){.index = call->ref.index};
+	calls->waiting++;
+	unlink_call(calls, call);
+	free(call);
+}
+
 struct call *calls_at(const struct calls *calls, uint32_t index)
 {
 	return index < calls->max ? calls->at[index] : NULL;

@@ -28,6 +28,9 @@ struct call *calls_add(struct calls *calls, const char *user, const uint8_t rand
 /* Remove and free a call; its index rests from `now_ms` on. */
 void calls_remove(struct calls *calls, struct call *call, uint64_t now_ms);
 
+/* Take back a call just added that nobody outside the control thread has seen: its index need not rest. */
+void calls_cancel(struct calls *calls, struct call *call);
+
 /* The live call of an index, whatever its generation; NULL when there is none or the index is out of range. */
 struct call *calls_at(const struct calls *calls, uint32_t index);
 

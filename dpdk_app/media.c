@@ -2,6 +2,9 @@
 /*
  * Packets of unknown flows. A packet given back to its lcore (rx_again) is looked up there like any other: this file decides about flows, never about delivery.
  */
+/* What packets name must not end the process when memory runs out: a flow for which there is none is then not in the hash table. */
+#define HASH_NONFATAL_OOM 1
+
 #include "media.h"
 
 #include <stdlib.h>
@@ -16,10 +19,10 @@
 #include "events.h"
 #include "next_hops.h"
 
-#define BURST		    32u
-#define BURSTS_PER_TURN	    8u /* per lcore */
-#define AMBIGUOUS_WINDOW_MS 1000u
-#define AMBIGUOUS_EVENTS    10u /* in each window */
+#define BURST		 32u
+#define BURSTS_PER_TURN	 8u /* per lcore */
+#define REPORT_WINDOW_MS 1000u
+#define REPORTS		 5u /* of refused packets, logged or told, in each window */
 
 /* A flow in probation with its packets, oldest first. */
 struct kept_flow {
@@ -36,8 +39,8 @@ struct media {
 	struct dataplane *dataplane;
 	struct kept_flow *by_key, *oldest;
 	uint32_t kept, kept_max;
-	uint64_t ambiguous_window_ms;
-	unsigned int ambiguous_events;
+	uint64_t report_window_ms;
+	unsigned int reports;
 };
 
 struct media *media_new(struct dataplane *dataplane)
@@ -111,6 +114,11 @@ static void keep(struct media *media, unsigned int lcore, const struct flow_key 
 		flow->lcore = lcore;
 		flow->since_ms = now_ms;
 		HASH_ADD(hh, media->by_key, key, sizeof(flow->key), flow);
+		if (flow->hh.tbl == NULL) {
+			free(flow);
+			drop(media, mbuf, DROP_LEARN_FULL);
+			return;
+		}
 		DL_APPEND(media->oldest, flow);
 	}
 	flow->packets[flow->count++] = mbuf;
@@ -136,7 +144,17 @@ static void give_back_kept(struct media *media, const struct flow_key *key)
 	free(flow);
 }
 
-static void tell_ambiguous(struct media *media, const struct flow_key *key, uint64_t now_ms)
+/* Whether another refused packet may be reported; whoever sends them must not fill the log. */
+static bool may_report(struct media *media, uint64_t now_ms)
+{
+	if (now_ms >= media->report_window_ms + REPORT_WINDOW_MS) {
+		media->report_window_ms = now_ms;
+		media->reports = 0;
+	}
+	return media->reports++ < REPORTS;
+}
+
+static void tell_ambiguous(struct media *media, const struct flow_key *key)
 {
 	struct endpoint from = {.address = key->remote, .port = key->remote_port};
 	struct endpoint to = {.address = key->local, .port = key->local_port};
@@ -144,12 +162,6 @@ static void tell_ambiguous(struct media *media, const struct flow_key *key, uint
 	char text[IP_ADDRESS_TEXT_SIZE];
 	cJSON *params;
 
-	if (now_ms >= media->ambiguous_window_ms + AMBIGUOUS_WINDOW_MS) {
-		media->ambiguous_window_ms = now_ms;
-		media->ambiguous_events = 0;
-	}
-	if (media->ambiguous_events++ >= AMBIGUOUS_EVENTS)
-		return;
 	vl_log_warning("RTP from (%s, %u), SSRC %u, could belong to several calls whose port is not known yet: nobody gets it",
 		ip_address_format(&from.address, text), from.port, key->ssrc);
 	if (!event_wanted(dataplane, EVENT_SESSION_AMBIGUOUS))
@@ -169,9 +181,9 @@ static void refuse(
 
 	if (flow != NULL)
 		forget_flow(media, flow, reason);
-	if (reason == DROP_INIT_AMBIGUOUS)
-		tell_ambiguous(media, key, now_ms);
-	else if (reason == DROP_SSRC_WRONG_SOURCE)
+	if (reason == DROP_INIT_AMBIGUOUS && may_report(media, now_ms))
+		tell_ambiguous(media, key);
+	else if (reason == DROP_SSRC_WRONG_SOURCE && may_report(media, now_ms))
 		vl_log_warning("refused RTP from (%s, %u): SSRC %u is locked to a session with another source",
 			ip_address_format(&key->remote, text), key->remote_port, key->ssrc);
 	drop(media, mbuf, reason);

@@ -33,6 +33,7 @@
 #define TSC_MEASURE_MS 100u
 #define LINK_WAIT_MS   2000u
 #define DESCRIPTORS    1024u
+#define INDEX_REST_MS  1000u /* by far longer than an lcore needs to let go of an ended session; generations do the rest */
 
 struct start_stage {
 	const char *name;
@@ -242,7 +243,7 @@ static int start_rules(struct dataplane *dataplane)
 
 	dataplane_random(&limits.hash_seed, sizeof(limits.hash_seed));
 	dataplane->commands = commands_new(dataplane->lcores, dataplane->lcore_count);
-	dataplane->calls = calls_new(config->sessions.max, 1000u * config->sessions.quarantine_s);
+	dataplane->calls = calls_new(config->sessions.max, INDEX_REST_MS);
 	dataplane->binding = binding_new(&limits);
 	dataplane->next_hops = next_hops_new(dataplane);
 	dataplane->media = media_new(dataplane);

@@ -100,6 +100,25 @@ START_TEST(test_calls_generation_is_never_used_twice)
 }
 END_TEST
 
+START_TEST(test_calls_cancelled_index_need_not_rest)
+{
+	struct calls *calls = calls_new(2, 1000);
+	struct call *a = add(calls, "u", 1, 0), *b = add(calls, "u", 2, 0);
+	struct session_ref ref = b->ref;
+
+	calls_remove(calls, a, 0);
+	calls_cancel(calls, b);
+	ck_assert_ptr_null(calls_find(calls, ref));
+	b = add(calls, "u", 3, 0);
+	ck_assert_ptr_nonnull(b);
+	ck_assert_uint_eq(b->ref.index, ref.index);
+	ck_assert_uint_ne(b->ref.generation, ref.generation);
+	ck_assert_ptr_null(add(calls, "u", 4, 999));
+	ck_assert_ptr_nonnull(add(calls, "u", 4, 1000));
+	calls_free(calls);
+}
+END_TEST
+
 START_TEST(test_calls_are_found_by_user)
 {
 	struct calls *calls = calls_new(8, 0);
@@ -158,6 +177,7 @@ int main(void)
 	tcase_add_test(tcase, test_calls_refuses_bad_user_names);
 	tcase_add_test(tcase, test_calls_index_rests_after_use);
 	tcase_add_test(tcase, test_calls_generation_is_never_used_twice);
+	tcase_add_test(tcase, test_calls_cancelled_index_need_not_rest);
 	tcase_add_test(tcase, test_calls_are_found_by_user);
 	tcase_add_test(tcase, test_calls_page_survives_the_end_of_its_anchor);
 	suite_add_tcase(suite, tcase);
