@@ -3,6 +3,7 @@
 #include "control_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@ struct client {
 
 struct control_socket {
 	int listener, epoll;
+	int spare; /* given up for a moment to turn a client away when the process is out of descriptors */
 	const struct control_socket_method *methods;
 	const char *const *events;
 	void *context;
@@ -119,6 +121,7 @@ int control_socket_open(const char *path, mode_t mode, const struct control_sock
 		return -ENOMEM;
 	}
 	new->listener = -1;
+	new->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	new->methods = methods;
 	new->events = events;
 	new->context = context;
@@ -159,6 +162,8 @@ void control_socket_close(struct control_socket *control)
 		close(control->listener);
 	if (control->epoll >= 0)
 		close(control->epoll);
+	if (control->spare >= 0)
+		close(control->spare);
 	free(control);
 }
 
@@ -400,12 +405,26 @@ static void client_turn(struct client *client)
 	client->interest = interest;
 }
 
+/* Out of descriptors: a connection left in the backlog would keep the owner awake, so it is accepted and closed. */
+static void turn_away(struct control_socket *control)
+{
+	close(control->spare);
+	int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	control->counts.refused++;
+	vl_log_warning("control client refused: the process has no descriptor left");
+}
+
 static void accept_clients(struct control_socket *control)
 {
-	for (;;) {
+	for (unsigned int i = 0; i < CONTROL_SOCKET_CLIENTS_MAX; i++) {
 		int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+			turn_away(control);
 		if (fd < 0)
-			return; /* EAGAIN, or a connection that is gone again; a lack of descriptors shows as connections that wait */
+			return;
 		struct ucred peer = {.pid = 0};
 		socklen_t size = sizeof(peer);
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);

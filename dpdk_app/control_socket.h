@@ -33,7 +33,7 @@ struct control_socket_method {
 struct control_socket_counts {
 	uint32_t clients;	/* connected now */
 	uint64_t accepted;	/* connections since start */
-	uint64_t refused;	/* turned away because CONTROL_SOCKET_CLIENTS_MAX are connected */
+	uint64_t refused;	/* turned away: CONTROL_SOCKET_CLIENTS_MAX are connected, or no descriptor is left */
 	uint64_t broken;	/* cut off because they did not speak JSON */
 	uint64_t slow;		/* cut off because they did not read */
 	uint64_t requests;	/* values received: requests, notifications, batches */

@@ -144,10 +144,11 @@ class Demo:
         for person in self.people:
             state = self.scene.get(person.session)
             self.last_live(person, self.scene.path(f"caller-{person.name}.live"))
-            rows.append({"user": person.name, "caller": f"{self.scene.CALLERS}:{person.port}", "ssrc": state.get("ssrc", person.ssrc),
-                         "bound": state["bound"], "packets_in": state["packets_in"], "packets_out": state["packets_out"],
-                         "lost": state["lost"] + person.live.get("lost", 0), "jitter_ms": person.live.get("jitter_ms"), "state": state["state"],
-                         "caller_text": state.get("caller_text"), "model_text": state.get("model_text")})
+            bound, receive = state["bound"], state["receive"]
+            rows.append({"user": person.name, "caller": f"{self.scene.CALLERS}:{person.port}", "ssrc": bound["ssrc"] if bound else 0,
+                         "bound": bound, "packets_in": receive["packets"], "packets_out": state["send"]["packets"],
+                         "lost": receive["lost"] + person.live.get("lost", 0), "jitter_ms": person.live.get("jitter_ms"), "state": state["state"],
+                         "caller_text": state["transcript"]["caller"], "model_text": state["transcript"]["model"]})
         return rows
 
     def watch(self):

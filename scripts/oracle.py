@@ -32,12 +32,13 @@ class Call:
     lost_allowed: int = 0
 
 
-def match(recording, references, channel=0):
-    """Milliseconds of a recording in which each reference is heard: {label: ms}."""
-    command = [stage.binary("audio_match"), "--channel", channel, "--recording", recording]
+def match(recording, references, side=""):
+    """Milliseconds of sound in which each reference is heard in a recording: {label: ms}, with "unknown" for sound of none of them. `side`: ":left" or ":right"."""
+    command = [stage.binary("voxlane-audio-match")]
     for label, file in references.items():
         command += ["--reference", f"{label}={file}"]
-    return {label: entry["matched_ms"] for label, entry in json.loads(stage.run(*command))["references"].items()}
+    found = json.loads(stage.run(*command, f"{recording}{side}"))
+    return {**found["heard_ms"], "unknown": found["unknown_ms"]}
 
 
 def judge_locks(call, locks):
@@ -65,7 +66,7 @@ def judge_rtp(call):
 
 def judge_heard_by_key(call, calls, heard, stats):
     """What the emulator heard under the call's key. `heard` is {label of a caller: ms}."""
-    others = sum(ms for label, ms in heard.items() if label != call.user)
+    others = sum(ms for label, ms in heard.items() if label not in (call.user, "unknown"))
     said_ms = sum(span["end_us"] - span["start_us"] for span in call.report["spoke"]) / 1000
     key = stats["keys"][call.user]
     checks = [Check(f"{call.user}'s key heard {call.user}'s caller", heard.get(call.user, 0) >= 0.6 * said_ms > 0,
@@ -78,7 +79,7 @@ def judge_heard_by_key(call, calls, heard, stats):
 
 def judge_heard_by_caller(call, calls, heard):
     """What the caller heard. `heard` is {label of an answer: ms}."""
-    others = sum(ms for label, ms in heard.items() if label != call.user)
+    others = sum(ms for label, ms in heard.items() if label not in (call.user, "unknown"))
     checks = [Check(f"{call.user}'s caller heard its own answer", heard.get(call.user, 0) > 500, f"{heard.get(call.user, 0) / 1000:.1f} s")]
     if len(calls) > 1:
         checks.append(Check(f"{call.user}'s caller heard another's answer", others == 0, f"{others:.0f} ms"))
@@ -99,7 +100,7 @@ def judge(scene, calls):
             for label, ms in match(recording, callers).items():
                 heard[label] = heard.get(label, 0) + ms
         checks += judge_heard_by_key(call, calls, heard, stats)
-        checks += judge_heard_by_caller(call, calls, match(call.recording, answers, channel=1))
+        checks += judge_heard_by_caller(call, calls, match(call.recording, answers, ":right"))
         checks += judge_rtp(call)
     return checks
 

@@ -26,7 +26,7 @@ BINARIES = {
     "voxlane-worker": "ai_workers/voxlane-worker",
     "gemini-emulator": "tests/emulator/gemini-emulator",
     "voxlane-rtp-caller": "tests/tools/voxlane-rtp-caller",
-    "audio_match": "tests/tools/audio_match",
+    "voxlane-audio-match": "tests/tools/voxlane-audio-match",
 }
 
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -325,6 +326,30 @@ START_TEST(test_control_socket_limits_clients)
 }
 END_TEST
 
+START_TEST(test_control_socket_without_descriptors)
+{
+	struct rlimit limit, none;
+	char text[4096];
+	int fd = client_connect(), refused = client_connect();
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)refused + 1;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	serve();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_uint_eq(counts().refused, 2);
+	ck_assert_int_eq(get(fd, text, sizeof(text)), 0);
+	close(fd);
+	close(refused);
+	fd = client_connect();
+	put(fd, REQUEST("echo", "[1]", "1"));
+	serve();
+	get(fd, text, sizeof(text));
+	ck_assert_str_eq(text, RESULT("1", "[1]"));
+	close(fd);
+}
+END_TEST
+
 START_TEST(test_control_socket_replaces_only_stale_files)
 {
 	struct control_socket *second = NULL;
@@ -389,6 +414,7 @@ int main(void)
 	tcase_add_test(tc, test_control_socket_pauses_slow_reader);
 	tcase_add_test(tc, test_control_socket_cuts_off_broken);
 	tcase_add_test(tc, test_control_socket_limits_clients);
+	tcase_add_test(tc, test_control_socket_without_descriptors);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("file");
 	tcase_add_checked_fixture(tc, setup, teardown);

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Carries out what a call's state machine decides and moves its audio, see call.h. What the model says is in call_message.c.
+ */
+#include "call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../shared/clock.h"
+#include "../shared/log.h"
+#include "call_message.h"
+#include "call_report.h"
+#include "gemini_message.h"
+#include "stats.h"
+#include "tsc.h"
+
+#define ORPHAN_MS	    10000u /* how long a session waits for its data plane */
+#define PREFIX_PADDING_MS   20u	   /* voice detection for telephony: quick to start */
+#define SILENCE_DURATION_MS 500u   /* and a turn ends after half a second */
+
+static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms);
+
+void call_step(struct call *call, const struct session_event *event, uint64_t now_ms)
+{
+	carry_out(call, session_step(&call->session, event, now_ms), now_ms);
+}
+
+static void let_go(struct call *call, bool graceful)
+{
+	wss_release(call->connection, graceful);
+	call->connection = NULL;
+	free(call->control);
+	call->control = NULL;
+	call->write_asked = false;
+	call->caller_speaks = false;
+}
+
+void call_lost(struct call *call, uint16_t code, int http_status, const char *reason, uint64_t now_ms)
+{
+	struct session_event event = {.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason};
+	enum session_state before = call->session.state;
+
+	if (before == SESSION_DIALLING && http_status == 0)
+		endpoint_failed(call->worker->endpoint);
+	/* What the model has said so far is still played to its end. */
+	downlink_turn_complete(&call->downlink);
+	if (before != SESSION_CLOSING) {
+		stats_add(&call->worker->stats.sockets_failed, 1);
+		vl_log_warning("call %s user %s: connection lost, code %u, HTTP status %d: %s", call->uuid, call->user->name,
+			code, http_status, reason);
+	}
+	call_report_closed(call, code, http_status, reason);
+	call_step(call, &event, now_ms);
+}
+
+static void dial(struct call *call, uint64_t now_ms)
+{
+	struct worker *worker = call->worker;
+	const struct wss_config *config = endpoint_config(worker->endpoint);
+
+	call->dial_us = vl_clock_us();
+	call->reading = true;
+	if (config->address != NULL)
+		call->connection = wss_dial(worker->wss, config, call->user->api_key, call);
+	if (call->connection == NULL)
+		call_lost(call, 1006, 0, config->address != NULL ? "cannot start a connection" : "endpoint not resolved", now_ms);
+}
+
+void call_send_control(struct call *call, char *text)
+{
+	free(call->control);
+	call->control = text;
+	wss_want_write(call->connection);
+}
+
+static void send_setup(struct call *call)
+{
+	const struct user *user = call->user;
+	struct gemini_setup setup = {.model = users_model(call->worker->users, user),
+		.voice = user->voice[0] != '\0' ? user->voice : NULL,
+		.language = user->language[0] != '\0' ? user->language : NULL,
+		.instructions = user->instructions,
+		.handle = session_handle(&call->session),
+		.prefix_padding_ms = PREFIX_PADDING_MS,
+		.silence_duration_ms = SILENCE_DURATION_MS};
+
+	call_send_control(call, gemini_build_setup(&setup));
+}
+
+static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
+{
+	if (actions & SESSION_DO_ABORT)
+		let_go(call, false);
+	if (actions & SESSION_DO_CLOSE) {
+		if (call->session.state == SESSION_CLOSED)
+			let_go(call, true);
+		else
+			wss_close(call->connection);
+	}
+	if (actions & SESSION_DO_REPORT)
+		call_report_state(call);
+	if (actions & SESSION_DO_SETUP)
+		send_setup(call);
+	if (actions & SESSION_DO_DIAL)
+		dial(call, now_ms);
+}
+
+static void on_opened(void *owner)
+{
+	struct call *call = owner;
+
+	stats_add(&call->worker->stats.sockets_opened, 1);
+	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, vl_clock_ms());
+}
+
+static void on_lost(void *owner, uint16_t code, int http_status, const char *reason)
+{
+	struct call *call = owner;
+
+	/* wss has freed or will free the connection itself. */
+	call->connection = NULL;
+	free(call->control);
+	call->control = NULL;
+	call->write_asked = false;
+	call->caller_speaks = false;
+	call_lost(call, code, http_status, reason, vl_clock_ms());
+}
+
+/* Copy behind the headroom and send. */
+static void send_text(struct call *call, const char *text)
+{
+	struct worker *worker = call->worker;
+	size_t len = strlen(text);
+	char *buffer = malloc(wss_headroom() + len);
+
+	if (buffer == NULL)
+		return;
+	memcpy(buffer + wss_headroom(), text, len);
+	wss_send(call->connection, buffer + wss_headroom(), len);
+	stats_add(&worker->stats.messages_out, 1);
+	stats_add(&worker->stats.bytes_out, len);
+	free(buffer);
+}
+
+static void send_audio(struct call *call, uint64_t now_ms)
+{
+	struct worker *worker = call->worker;
+	int16_t phone[UPLINK_MESSAGE_MS_MAX * UPLINK_SAMPLES_PER_MS], wide[CALL_MESSAGE_SAMPLES_MAX];
+	const int16_t *pcm = phone;
+	char *text = worker->message + wss_headroom();
+	size_t samples = uplink_message_samples(&call->uplink), len;
+	uint64_t tsc = uplink_take(&call->uplink, phone, now_ms);
+
+	if (call->up_resampler != NULL) {
+		samples = vl_resampler_process(call->up_resampler, phone, samples, wide);
+		pcm = wide;
+	}
+	len = gemini_build_audio(text, pcm, samples, worker->options.uplink_rate);
+	wss_send(call->connection, text, len);
+	stats_add(&worker->stats.messages_out, 1);
+	stats_add(&worker->stats.bytes_out, len);
+	if (tsc != 0 && worker->tsc_hz != 0)
+		vl_histogram_add(&worker->stats.rtp_to_websocket_us, tsc_elapsed_us(tsc, worker->tsc_hz));
+}
+
+static void on_writable(void *owner)
+{
+	struct call *call = owner;
+	uint64_t now_ms = vl_clock_ms();
+
+	call->write_asked = false;
+	if (call->control != NULL) {
+		send_text(call, call->control);
+		free(call->control);
+		call->control = NULL;
+	} else if (call->session.state != SESSION_READY) {
+		return;
+	} else if (uplink_due(&call->uplink, now_ms)) {
+		send_audio(call, now_ms);
+	} else if (uplink_take_end(&call->uplink)) {
+		send_text(call, gemini_audio_stream_end);
+	}
+}
+
+static void on_message(void *owner, char *text, size_t len)
+{
+	call_message(owner, text, len, vl_clock_ms());
+}
+
+const struct wss_handler call_wss_handler = {
+	.opened = on_opened, .message = on_message, .writable = on_writable, .lost = on_lost};
+
+struct call *call_create(struct worker *worker, const struct dataplane_open *open, const struct user *user, uint64_t now_ms)
+{
+	struct call *call = calloc(1, sizeof(*call));
+	struct uplink_config config = {.law = open->law,
+		.payload_type = (uint8_t)open->law,
+		.event_payload_type = open->event_payload_type,
+		.message_ms = (uint16_t)worker->options.message_ms};
+
+	if (call == NULL)
+		return NULL;
+	call->worker = worker;
+	call->user = user;
+	if (downlink_init(&call->downlink, open->law) != 0)
+		goto fail;
+	if (worker->options.uplink_rate != VL_G711_RATE_HZ) {
+		call->up_resampler = vl_resampler_new(VL_G711_RATE_HZ, worker->options.uplink_rate);
+		if (call->up_resampler == NULL)
+			goto fail;
+	}
+	uplink_init(&call->uplink, &config);
+	session_init(&call->session, (uint32_t)tsc_now() ^ open->index);
+	call_attach(call, open);
+	HASH_ADD_STR(worker->calls, uuid, call);
+	worker->call_count++;
+	call_step(call, &(struct session_event){.type = SESSION_START}, now_ms);
+	return call;
+fail:
+	downlink_free(&call->downlink);
+	free(call);
+	return NULL;
+}
+
+void call_attach(struct call *call, const struct dataplane_open *open)
+{
+	memcpy(call->uuid, open->uuid, sizeof(call->uuid));
+	call->index = open->index;
+	call->generation = open->generation;
+	call->lcore = open->lcore;
+	call->attached = true;
+	call->orphan_until_ms = 0;
+	call->reported[0] = '\0';
+	uplink_hold(&call->uplink, open->held);
+	downlink_restart(&call->downlink);
+	call_report_state(call);
+}
+
+void call_detach(struct call *call, uint64_t now_ms)
+{
+	call->attached = false;
+	call->orphan_until_ms = now_ms + ORPHAN_MS;
+}
+
+void call_destroy(struct call *call, uint64_t now_ms)
+{
+	struct worker *worker = call->worker;
+
+	call_step(call, &(struct session_event){.type = SESSION_HANG_UP}, now_ms);
+	/* Whatever the state said: no connection outlives its call with this call as its owner. */
+	if (call->connection != NULL)
+		let_go(call, false);
+	HASH_DEL(worker->calls, call);
+	worker->call_count--;
+	session_free(&call->session);
+	uplink_free(&call->uplink);
+	downlink_free(&call->downlink);
+	vl_resampler_free(call->up_resampler);
+	free(call->caller_text.text);
+	free(call->model_text.text);
+	free(call);
+}
+
+void call_update_busy(struct call *call, uint64_t now_ms)
+{
+	bool busy = call->downlink.speaking || call->caller_speaks;
+
+	if (busy != call->session.busy)
+		call_step(call, &(struct session_event){.type = busy ? SESSION_BUSY : SESSION_QUIET}, now_ms);
+	call_report_state(call);
+}
+
+void call_record(struct call *call, const struct vl_record *record, const uint8_t *payload, uint64_t now_ms)
+{
+	struct uplink_packet packet = {.payload = payload,
+		.len = record->len,
+		.seq = record->seq,
+		.timestamp = record->timestamp,
+		.payload_type = record->payload_type,
+		.tsc = record->tsc};
+
+	if (record->type == VL_RECORD_AUDIO) {
+		uplink_packet(&call->uplink, &packet, now_ms, &call->worker->stats);
+	} else if (record->type == VL_RECORD_DRAINED && (record->flags & VL_RECORD_F_FLUSHED) == 0 &&
+		   downlink_drained(&call->downlink, record->turn)) {
+		call_update_busy(call, now_ms);
+	}
+}
+
+void call_play(struct call *call, uint64_t now_ms)
+{
+	struct worker *worker = call->worker;
+	enum downlink_due due;
+	bool was_speaking = call->downlink.speaking;
+
+	if (!call->attached)
+		return;
+	while ((due = downlink_next(&call->downlink, now_ms)) != DOWNLINK_NOTHING) {
+		static const uint8_t types[] = {[DOWNLINK_FRAME_DUE] = VL_RECORD_FRAME,
+			[DOWNLINK_FLUSH_DUE] = VL_RECORD_FLUSH,
+			[DOWNLINK_MARK_DUE] = VL_RECORD_MARK};
+		bool frame = due == DOWNLINK_FRAME_DUE;
+		struct vl_record *record =
+			vl_ring_reserve(&worker->channel.down[call->lcore], types[due], frame ? DOWNLINK_FRAME : 0);
+
+		if (record == NULL) {
+			stats_add(&worker->stats.down_ring_full, 1);
+			break;
+		}
+		record->session = call->index;
+		record->generation = call->generation;
+		record->turn = call->downlink.turn;
+		record->tsc = tsc_now();
+		downlink_take(&call->downlink, due, record->payload, now_ms);
+		if (!frame)
+			continue;
+		stats_add(&worker->stats.down_frames, 1);
+		if (call->audio_us != 0)
+			vl_histogram_add(&worker->stats.message_to_ring_us, vl_clock_us() - call->audio_us);
+		call->audio_us = 0;
+	}
+	if (was_speaking != call->downlink.speaking)
+		call_update_busy(call, now_ms);
+}
+
+void call_tick(struct call *call, uint64_t now_ms)
+{
+	if (now_ms >= call->session.deadline_ms)
+		call_step(call, &(struct session_event){.type = SESSION_TICK}, now_ms);
+	uplink_tick(&call->uplink, now_ms, &call->worker->stats);
+	if (call->session.state == SESSION_READY && !call->write_asked &&
+		(uplink_due(&call->uplink, now_ms) || call->uplink.end_due)) {
+		call->write_asked = true;
+		wss_want_write(call->connection);
+	}
+	call_play(call, now_ms);
+	if (call->connection != NULL && downlink_wants_more(&call->downlink, call->reading) != call->reading) {
+		call->reading = !call->reading;
+		wss_read(call->connection, call->reading);
+	}
+}

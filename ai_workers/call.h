@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One call in a worker: its session with the model, its audio both ways, its websocket. Everything a call needs hangs on its struct, and every struct belongs to one call:
+ * there is nothing here through which one call's audio, key or text could reach another.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "../shared/channel.h"
+#include "dataplane_link.h"
+#include "downlink.h"
+#include "session.h"
+#include "uplink.h"
+#include "users.h"
+#include "worker.h"
+#include "wss.h"
+
+#define CALL_MESSAGE_SAMPLES_MAX \
+	(2 * UPLINK_MESSAGE_MS_MAX * UPLINK_SAMPLES_PER_MS + 256) /* 16 kHz, with what a resampler kept back */
+
+/* What one side has said in this turn. */
+struct call_transcript {
+	char *text;
+	size_t len, capacity;
+};
+
+struct call {
+	UT_hash_handle hh; /* by uuid */
+	struct worker *worker;
+	const struct user *user;
+	char uuid[DATAPLANE_UUID_SIZE];
+	uint32_t index, generation;
+	unsigned int lcore;
+	bool attached;		  /* the data plane knows this call */
+	uint64_t orphan_until_ms; /* without a data plane: how long the session is kept */
+
+	struct session session;
+	struct wss_connection *connection;
+	char *control; /* a message that goes before audio, or NULL */
+	bool reading, write_asked;
+	uint64_t dial_us;
+	bool caller_speaks;
+	bool greeted; /* the user's greeting has been asked for */
+
+	struct uplink uplink;
+	struct vl_resampler *up_resampler; /* NULL: 8 kHz go out as they are */
+	struct downlink downlink;
+	uint64_t audio_us; /* when the message with the first audio of a turn was complete, 0: measured */
+
+	char reported[16]; /* state last said to the data plane */
+	struct call_transcript caller_text, model_text;
+};
+
+/* What wss.h calls back; the owner is a struct call. */
+extern const struct wss_handler call_wss_handler;
+
+/* Begin a call: dials at once. Worker loop. Returns NULL when memory is short. */
+struct call *call_create(struct worker *worker, const struct dataplane_open *open, const struct user *user, uint64_t now_ms);
+
+/* A data plane that was away offers the call again, perhaps under another index: go on with it. Worker loop. */
+void call_attach(struct call *call, const struct dataplane_open *open);
+
+/* The data plane is gone: keep the session for a while. Worker loop. */
+void call_detach(struct call *call, uint64_t now_ms);
+
+/* Hang up and free. Worker loop. */
+void call_destroy(struct call *call, uint64_t now_ms);
+
+/* One record of this call from the uplink ring. Worker loop. */
+void call_record(struct call *call, const struct vl_record *record, const uint8_t *payload, uint64_t now_ms);
+
+/* Let time pass: deadlines, uplink, downlink. Worker loop, every few ms. The frames it reserves become visible with the caller's vl_ring_publish(). */
+void call_tick(struct call *call, uint64_t now_ms);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Acts on server messages, see call_message.h. One message can carry several members; `interrupted` comes first, because audio next to it is of the cut turn, and the ends
+ * of generation and turn come after the audio.
+ */
+#include "call_message.h"
+
+#include "../shared/clock.h"
+#include "../shared/log.h"
+#include "call.h"
+#include "call_report.h"
+#include "gemini_message.h"
+#include "stats.h"
+
+static void on_setup_complete(struct call *call, uint64_t now_ms)
+{
+	if (call->session.state != SESSION_SETUP)
+		return;
+	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
+	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
+	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
+		call_send_control(call, gemini_build_text(users_model(call->worker->users, call->user), call->user->greeting));
+	call->greeted = true;
+	vl_log_info("call %s user %s: ready%s", call->uuid, call->user->name, call->session.resumed ? " (resumed)" : "");
+}
+
+static void on_interrupted(struct call *call, uint64_t now_ms)
+{
+	stats_add(&call->worker->stats.interruptions, 1);
+	downlink_interrupted(&call->downlink, now_ms, &call->worker->stats);
+	call->audio_us = 0;
+	/* At once, not with the next tick: the caller is talking. */
+	call_play(call, now_ms);
+	if (call->attached)
+		vl_ring_publish(&call->worker->channel.down[call->lcore]);
+	call_report_event(call, "interrupted", NULL, NULL);
+	call_report_turn_text(call);
+	call_update_busy(call, now_ms);
+}
+
+static void on_audio(struct call *call, const struct gemini_message *m, uint64_t now_ms)
+{
+	struct worker *worker = call->worker;
+
+	if (!call->downlink.speaking && call->audio_us == 0)
+		call->audio_us = vl_clock_us();
+	for (uint32_t i = 0; i < m->audio_count; i++)
+		if (downlink_audio(&call->downlink, m->audio[i].base64, m->audio[i].len, now_ms, &worker->stats) != 0) {
+			stats_add(&worker->stats.messages_bad, 1);
+			vl_log_warning("call %s user %s: audio that cannot be taken", call->uuid, call->user->name);
+		}
+	call_play(call, now_ms);
+	if (call->attached)
+		vl_ring_publish(&worker->channel.down[call->lcore]);
+}
+
+static void on_turn(struct call *call, const struct gemini_message *m, uint64_t now_ms)
+{
+	if (m->members & GEMINI_GENERATION_COMPLETE) {
+		downlink_generation_complete(&call->downlink);
+		call_report_event(call, "generation_complete", NULL, NULL);
+	}
+	if (m->members & GEMINI_TURN_COMPLETE) {
+		stats_add(&call->worker->stats.turns, 1);
+		downlink_turn_complete(&call->downlink);
+		call_report_turn_text(call);
+		call_report_event(call, "turn_complete", m->turn_reason != NULL ? "reason" : NULL,
+			m->turn_reason != NULL ? cJSON_CreateString(m->turn_reason) : NULL);
+	}
+	call_play(call, now_ms);
+}
+
+static void on_session(struct call *call, const struct gemini_message *m, uint64_t now_ms)
+{
+	if (m->members & GEMINI_RESUMPTION)
+		call_step(call, &(struct session_event){.type = SESSION_HANDLE, .handle = m->handle, .resumable = m->resumable},
+			now_ms);
+	if (m->members & (GEMINI_VOICE_START | GEMINI_VOICE_END)) {
+		call->caller_speaks = (m->members & GEMINI_VOICE_START) != 0;
+		call_update_busy(call, now_ms);
+	}
+	if (m->members & GEMINI_GO_AWAY) {
+		vl_log_info("call %s user %s: the service will close in %u ms", call->uuid, call->user->name, m->time_left_ms);
+		call_report_event(call, "go_away", "time_left_ms", cJSON_CreateNumber(m->time_left_ms));
+		call_step(call, &(struct session_event){.type = SESSION_GO_AWAY, .time_left_ms = m->time_left_ms}, now_ms);
+	}
+}
+
+static void on_error(struct call *call, const struct gemini_message *m, uint64_t now_ms)
+{
+	struct wss_connection *connection = call->connection;
+
+	/* An error inside a message ends the session like a close does; the connection must not speak to this call any more. */
+	call->connection = NULL;
+	wss_release(connection, true);
+	call_lost(call, 1011, 0, m->error_message, now_ms);
+}
+
+static void act(struct call *call, const struct gemini_message *m, uint64_t now_ms)
+{
+	if (m->members & GEMINI_SETUP_COMPLETE)
+		on_setup_complete(call, now_ms);
+	/* Before setupComplete nothing else is expected; after the end of the session nothing counts. */
+	if (call->session.state == SESSION_READY || call->session.state == SESSION_CLOSING) {
+		if (m->members & GEMINI_INTERRUPTED)
+			on_interrupted(call, now_ms);
+		if (m->members & GEMINI_CALLER_TEXT)
+			call_report_text(call, &call->caller_text, m->caller_text);
+		if (m->members & GEMINI_MODEL_TEXT)
+			call_report_text(call, &call->model_text, m->model_text);
+		if (m->members & GEMINI_AUDIO)
+			on_audio(call, m, now_ms);
+		if (m->members & (GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))
+			on_turn(call, m, now_ms);
+		if (m->members & GEMINI_TOOL_CALL)
+			call_report_event(call, "tool_call", "calls", cJSON_Duplicate(m->tool_calls, true));
+		if (m->members & GEMINI_USAGE)
+			call_report_event(call, "usage", "usage", cJSON_Duplicate(m->usage, true));
+		on_session(call, m, now_ms);
+	}
+	if (m->members & GEMINI_ERROR)
+		on_error(call, m, now_ms);
+}
+
+void call_message(struct call *call, char *text, size_t len, uint64_t now_ms)
+{
+	struct worker *worker = call->worker;
+	struct gemini_message message;
+
+	stats_add(&worker->stats.messages_in, 1);
+	stats_add(&worker->stats.bytes_in, len);
+	if (gemini_message_read(&message, text, len) != 0) {
+		stats_add(&worker->stats.messages_bad, 1);
+		vl_log_warning("call %s user %s: a message of %zu bytes that cannot be read", call->uuid, call->user->name, len);
+		return;
+	}
+	act(call, &message, now_ms);
+	gemini_message_clear(&message);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transcoding, queue and pace of the model's audio, see downlink.h.
+ */
+#include "downlink.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "../shared/base64.h"
+#include "gemini_message.h"
+#include "stats.h"
+
+#define BYTES_PER_MS 8u
+#define BLOCK_CHARS  2560u /* base64 handled at a time: 40 ms of 24 kHz PCM */
+#define BLOCK_BYTES  VL_BASE64_DECODED_MAX(BLOCK_CHARS)
+#define BLOCK_OUT    1024u /* 8 kHz samples, more than the resampler makes of a block */
+
+int downlink_init(struct downlink *d, enum vl_g711_law law)
+{
+	*d = (struct downlink){.law = law};
+	d->resampler = vl_resampler_new(GEMINI_MODEL_RATE, VL_G711_RATE_HZ);
+	return d->resampler != NULL ? 0 : -ENOMEM;
+}
+
+void downlink_free(struct downlink *d)
+{
+	vl_resampler_free(d->resampler);
+	byte_queue_clear(&d->queue);
+	d->resampler = NULL;
+}
+
+/* PCM bytes, with a sample that was cut between two messages put together again. */
+static int append_pcm(struct downlink *d, const uint8_t *bytes, size_t len)
+{
+	int16_t in[BLOCK_BYTES / 2 + 1], out[BLOCK_OUT];
+	uint8_t encoded[BLOCK_OUT];
+	size_t total = len + (d->half ? 1 : 0), samples = total / 2, count;
+
+	if (d->half)
+		memcpy(in, &d->half_byte, 1);
+	memcpy((uint8_t *)in + (d->half ? 1 : 0), bytes, len);
+	d->half = total % 2 != 0;
+	if (d->half)
+		d->half_byte = ((uint8_t *)in)[total - 1];
+	count = vl_resampler_process(d->resampler, in, samples, out);
+	vl_g711_encode(d->law, out, encoded, count);
+	return byte_queue_push(&d->queue, encoded, count) == 0 ? 0 : -ENOBUFS;
+}
+
+int downlink_audio(struct downlink *d, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	struct vl_base64_decoder decoder = {0};
+	uint8_t bytes[BLOCK_BYTES];
+
+	if (now_ms < d->muted_until_ms) {
+		stats_add(&stats->down_discarded_ms, len / 4 * 3 / (2 * GEMINI_MODEL_RATE / 1000));
+		return 0;
+	}
+	/* New audio after a complete turn that is still being played belongs to the next one, and plays right behind. */
+	d->complete = false;
+	d->mark_due = false;
+	while (len > 0) {
+		size_t n = len < BLOCK_CHARS ? len : BLOCK_CHARS;
+		ssize_t decoded = vl_base64_decode_more(&decoder, base64, n, bytes);
+
+		if (decoded < 0)
+			return -EBADMSG;
+		if (d->queue.len > DOWNLINK_MAX_MS * BYTES_PER_MS || append_pcm(d, bytes, (size_t)decoded) != 0) {
+			stats_add(&stats->down_discarded_ms, len / 4 * 3 / (2 * GEMINI_MODEL_RATE / 1000));
+			return -ENOBUFS;
+		}
+		base64 += n;
+		len -= n;
+	}
+	return vl_base64_decode_end(&decoder) == 0 ? 0 : -EBADMSG;
+}
+
+void downlink_generation_complete(struct downlink *d)
+{
+	int16_t out[BLOCK_OUT];
+	uint8_t encoded[BLOCK_OUT];
+	size_t count = vl_resampler_flush(d->resampler, out), tail;
+
+	vl_g711_encode(d->law, out, encoded, count);
+	byte_queue_push(&d->queue, encoded, count);
+	tail = d->queue.len % DOWNLINK_FRAME;
+	if (tail != 0)
+		byte_queue_fill(&d->queue, vl_g711_silence(d->law), DOWNLINK_FRAME - tail);
+	d->half = false;
+	d->complete = true;
+	d->mark_due = d->speaking || d->queue.len > 0;
+}
+
+void downlink_interrupted(struct downlink *d, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	stats_add(&stats->down_discarded_ms, d->queue.len / BYTES_PER_MS);
+	byte_queue_clear(&d->queue);
+	vl_resampler_reset(d->resampler);
+	d->half = false;
+	d->turn++;
+	d->flush_due = true;
+	d->mark_due = d->complete = d->playing = d->speaking = false;
+	d->play_end_ms = now_ms;
+	d->muted_until_ms = now_ms + DOWNLINK_MUTE_MS;
+}
+
+void downlink_turn_complete(struct downlink *d)
+{
+	d->muted_until_ms = 0;
+	if (!d->complete && (d->speaking || d->queue.len > 0))
+		downlink_generation_complete(d);
+}
+
+void downlink_restart(struct downlink *d)
+{
+	d->turn = 0;
+	d->flush_due = d->playing = d->speaking = false;
+	d->mark_due = d->complete && d->queue.len > 0;
+	d->play_end_ms = 0;
+}
+
+bool downlink_drained(struct downlink *d, uint32_t turn)
+{
+	/* More of the same turn may have come since the mark; then the model still speaks. */
+	if (turn != d->turn || !d->speaking || !d->complete || d->queue.len > 0 || d->mark_due)
+		return false;
+	d->speaking = false;
+	return true;
+}
+
+enum downlink_due downlink_next(const struct downlink *d, uint64_t now_ms)
+{
+	bool started = d->playing || d->complete || d->queue.len >= DOWNLINK_PREBUFFER_MS * BYTES_PER_MS;
+
+	if (d->flush_due)
+		return DOWNLINK_FLUSH_DUE;
+	if (d->queue.len >= DOWNLINK_FRAME) {
+		/* Ran dry without an end: gather again instead of stuttering. */
+		if (d->playing && !d->complete && now_ms > d->play_end_ms && d->queue.len < DOWNLINK_PREBUFFER_MS * BYTES_PER_MS)
+			started = false;
+		if (started && d->play_end_ms < now_ms + DOWNLINK_AHEAD_MS)
+			return DOWNLINK_FRAME_DUE;
+		return DOWNLINK_NOTHING;
+	}
+	return d->complete && d->mark_due ? DOWNLINK_MARK_DUE : DOWNLINK_NOTHING;
+}
+
+void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, uint64_t now_ms)
+{
+	switch (due) {
+	case DOWNLINK_FLUSH_DUE:
+		d->flush_due = false;
+		break;
+	case DOWNLINK_MARK_DUE:
+		d->mark_due = false;
+		d->playing = false;
+		break;
+	case DOWNLINK_FRAME_DUE:
+		byte_queue_pop(&d->queue, frame, DOWNLINK_FRAME);
+		d->playing = d->speaking = true;
+		if (d->play_end_ms < now_ms)
+			d->play_end_ms = now_ms;
+		d->play_end_ms += DOWNLINK_FRAME_MS;
+		break;
+	case DOWNLINK_NOTHING:
+		break;
+	}
+}
+
+bool downlink_wants_more(const struct downlink *d, bool reading)
+{
+	return d->queue.len < (reading ? DOWNLINK_FULL_MS : DOWNLINK_RESUME_MS) * BYTES_PER_MS;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The model's way to the caller, one call's part of it: decodes and transcodes the model's audio as it comes, keeps it in the call's own codec, and hands 20 ms frames
+ * to the data plane by the data plane's clock. Pure: text and a clock in, frames out.
+ *
+ * The model speaks four to five times faster than real time, in pieces of any size. The data plane's queue is short on purpose, so that `interrupted` is heard
+ * at once, and so this side keeps the rest and stays about DOWNLINK_AHEAD_MS ahead.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../shared/g711.h"
+#include "../shared/resample.h"
+#include "../shared/worker_stats.h"
+#include "byte_queue.h"
+
+#define DOWNLINK_FRAME	      160u /* bytes of 20 ms of G.711 */
+#define DOWNLINK_FRAME_MS     20u
+#define DOWNLINK_AHEAD_MS     120u    /* kept in the data plane's queue, which holds 16 frames */
+#define DOWNLINK_PREBUFFER_MS 100u    /* of speech before it starts, unless it is shorter */
+#define DOWNLINK_FULL_MS      60000u  /* queued: stop reading the socket */
+#define DOWNLINK_RESUME_MS    50000u  /* read again */
+#define DOWNLINK_MAX_MS	      180000u /* what was under way when we stopped still fits; beyond this audio is dropped */
+#define DOWNLINK_MUTE_MS      1000u   /* after `interrupted`: late audio is dropped until turnComplete, at most so long */
+
+/* What is to be put into the downlink ring next. */
+enum downlink_due { DOWNLINK_NOTHING, DOWNLINK_FRAME_DUE, DOWNLINK_FLUSH_DUE, DOWNLINK_MARK_DUE };
+
+struct downlink {
+	struct byte_queue queue; /* G.711, ready to play */
+	struct vl_resampler *resampler;
+	enum vl_g711_law law;
+	uint32_t turn; /* counted up by a flush */
+	bool half;     /* a sample's first byte waits for its second in the next message */
+	uint8_t half_byte;
+	bool flush_due, mark_due;
+	bool complete;	      /* generationComplete: no more audio of this turn */
+	bool playing;	      /* prebuffered */
+	bool speaking;	      /* from the first frame of a turn until DRAINED */
+	uint64_t play_end_ms; /* when the data plane's queue runs dry */
+	uint64_t muted_until_ms;
+};
+
+/* Prepare for one call. Worker loop. Returns 0 or -ENOMEM. */
+int downlink_init(struct downlink *downlink, enum vl_g711_law law);
+
+/* Free what it owns. Worker loop. */
+void downlink_free(struct downlink *downlink);
+
+/*
+ * One audio part of the model: base64 of 16-bit PCM at 24 kHz, any length. Worker loop. Returns 0, -EBADMSG (not base64, nothing taken beyond the
+ * bad place) or -ENOBUFS (beyond DOWNLINK_MAX_MS, or no memory). What is dropped is counted.
+ */
+int downlink_audio(struct downlink *downlink, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats);
+
+/* The model has sent all of its turn: pad the last frame, ask for DRAINED behind it. Worker loop. */
+void downlink_generation_complete(struct downlink *downlink);
+
+/* The caller spoke over the model: forget everything of this turn. Worker loop. */
+void downlink_interrupted(struct downlink *downlink, uint64_t now_ms, struct vl_worker_stats *stats);
+
+/* The turn is over on the service's side; audio after it is a new turn's. Worker loop. */
+void downlink_turn_complete(struct downlink *downlink);
+
+/* Another data plane, or another place in it: its turns start at 0 and nothing of ours is queued there. Worker loop. */
+void downlink_restart(struct downlink *downlink);
+
+/* The data plane has played up to the mark of `turn`. Worker loop. Returns whether the model has now stopped speaking. */
+bool downlink_drained(struct downlink *downlink, uint32_t turn);
+
+/* What to hand over now; repeat until DOWNLINK_NOTHING. Worker loop. */
+enum downlink_due downlink_next(const struct downlink *downlink, uint64_t now_ms);
+
+/* It has been handed over: `frame` receives DOWNLINK_FRAME bytes when `due` is DOWNLINK_FRAME_DUE, else it may be NULL. Worker loop. */
+void downlink_take(struct downlink *downlink, enum downlink_due due, uint8_t *frame, uint64_t now_ms);
+
+/* Whether the socket should be read: false from DOWNLINK_FULL_MS down to DOWNLINK_RESUME_MS; `reading` is the present state. Worker loop. */
+bool downlink_wants_more(const struct downlink *downlink, bool reading);

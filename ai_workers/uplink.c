@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order, gaps and pace of the caller's audio, see uplink.h. Sequence numbers say what is missing, timestamps say how long it was: a hole in both is loss and is
+ * concealed, a hole in the timestamps alone is silence suppression (or a telephone-event) and becomes silence.
+ */
+#include "uplink.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <spandsp.h>
+
+#include "stats.h"
+
+#define SEQ_FAR	       100  /* a jump of more than this is another stream */
+#define CONCEAL_MAX_MS 60u  /* concealment fades to silence within 50 ms */
+#define BLOCK	       160u /* samples handled at a time */
+
+void uplink_init(struct uplink *u, const struct uplink_config *config)
+{
+	*u = (struct uplink){.config = *config};
+	memset(u->history, vl_g711_silence(config->law), sizeof(u->history));
+}
+
+static void forget_waiting(struct uplink *u)
+{
+	for (uint32_t i = 0; i < UPLINK_WINDOW; i++) {
+		free(u->waiting[i].payload);
+		u->waiting[i] = (struct uplink_waiting){0};
+	}
+	u->waiting_count = 0;
+}
+
+void uplink_free(struct uplink *u)
+{
+	forget_waiting(u);
+	byte_queue_clear(&u->queue);
+}
+
+/* Keep the newest: a model that hears the past late answers late. */
+static void bound_backlog(struct uplink *u, struct vl_worker_stats *stats)
+{
+	size_t max = UPLINK_BACKLOG_MS * UPLINK_SAMPLES_PER_MS;
+
+	if (u->queue.len <= max)
+		return;
+	stats_add(&stats->up_discarded_ms, (u->queue.len - max) / UPLINK_SAMPLES_PER_MS);
+	byte_queue_pop(&u->queue, NULL, u->queue.len - max);
+}
+
+static void remember(struct uplink *u, const uint8_t *bytes, size_t len)
+{
+	if (len >= UPLINK_HISTORY) {
+		memcpy(u->history, bytes + len - UPLINK_HISTORY, UPLINK_HISTORY);
+		return;
+	}
+	memmove(u->history, u->history + len, UPLINK_HISTORY - len);
+	memcpy(u->history + UPLINK_HISTORY - len, bytes, len);
+}
+
+static void append_silence(struct uplink *u, size_t samples, struct vl_worker_stats *stats)
+{
+	byte_queue_fill(&u->queue, vl_g711_silence(u->config.law), samples);
+	bound_backlog(u, stats);
+}
+
+/* Fill a lost stretch from what was heard before it; the state is made only now, because loss is rare. */
+static void conceal(struct uplink *u, size_t samples, struct vl_worker_stats *stats)
+{
+	plc_state_t plc;
+	int16_t pcm[UPLINK_HISTORY];
+	uint8_t bytes[BLOCK];
+	size_t left = samples;
+
+	if (left > CONCEAL_MAX_MS * UPLINK_SAMPLES_PER_MS)
+		left = CONCEAL_MAX_MS * UPLINK_SAMPLES_PER_MS;
+	plc_init(&plc);
+	vl_g711_decode(u->config.law, u->history, pcm, UPLINK_HISTORY);
+	plc_rx(&plc, pcm, UPLINK_HISTORY);
+	samples -= left;
+	while (left > 0) {
+		size_t n = left < BLOCK ? left : BLOCK;
+
+		plc_fillin(&plc, pcm, (int)n);
+		vl_g711_encode(u->config.law, pcm, bytes, n);
+		byte_queue_push(&u->queue, bytes, n);
+		left -= n;
+	}
+	plc_release(&plc);
+	append_silence(u, samples, stats);
+}
+
+/* Bring the stream up to `timestamp`, minus the silence that was already made for the same hole. */
+static void fill_gap(struct uplink *u, uint32_t timestamp, uint32_t lost, struct vl_worker_stats *stats)
+{
+	int32_t gap = (int32_t)(timestamp - u->next_timestamp);
+	uint32_t samples;
+
+	stats_add(&stats->up_lost, lost);
+	if (gap <= 0 || gap > (int32_t)(UPLINK_GAP_MAX_MS * UPLINK_SAMPLES_PER_MS))
+		return;
+	samples = (uint32_t)gap;
+	if (samples <= u->made)
+		return;
+	samples -= u->made;
+	if (lost > 0)
+		conceal(u, samples, stats);
+	else
+		append_silence(u, samples, stats);
+}
+
+/* The next payload in order. */
+static void deliver(struct uplink *u, const struct uplink_waiting *p, struct vl_worker_stats *stats)
+{
+	uint32_t lost = (uint16_t)(p->seq - u->next_seq);
+
+	u->next_seq = (uint16_t)(p->seq + 1);
+	if (!p->voice) {
+		stats_add(&stats->up_lost, lost);
+		return; /* its place in time is the hole before the next voice payload */
+	}
+	fill_gap(u, p->timestamp, lost, stats);
+	byte_queue_push(&u->queue, p->payload, p->len);
+	bound_backlog(u, stats);
+	remember(u, p->payload, p->len);
+	u->next_timestamp = p->timestamp + p->len;
+	u->made = 0;
+	u->last_tsc = p->tsc;
+	u->streaming = true;
+	u->end_due = false;
+	u->silent_ms = 0;
+}
+
+static struct uplink_waiting *earliest_waiting(struct uplink *u)
+{
+	struct uplink_waiting *first = NULL;
+
+	for (uint32_t i = 0; i < UPLINK_WINDOW; i++) {
+		struct uplink_waiting *w = &u->waiting[i];
+
+		if (w->used && (first == NULL || (int16_t)(w->seq - first->seq) < 0))
+			first = w;
+	}
+	return first;
+}
+
+/* Deliver what waits, as far as it is in order, or one payload beyond a gap when `force` is set. */
+static void release_waiting(struct uplink *u, bool force, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	while (u->waiting_count > 0) {
+		struct uplink_waiting *first = earliest_waiting(u);
+
+		if (first->seq != u->next_seq && !force)
+			break;
+		force = false;
+		deliver(u, first, stats);
+		free(first->payload);
+		*first = (struct uplink_waiting){0};
+		u->waiting_count--;
+		u->waiting_since_ms = now_ms;
+	}
+}
+
+static void keep_waiting(struct uplink *u, const struct uplink_waiting *p, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	struct uplink_waiting *free_slot = NULL;
+
+	if (u->waiting_count == UPLINK_WINDOW)
+		release_waiting(u, true, now_ms, stats);
+	for (uint32_t i = 0; i < UPLINK_WINDOW; i++) {
+		if (u->waiting[i].used && u->waiting[i].seq == p->seq) {
+			stats_add(&stats->up_late, 1); /* a duplicate */
+			return;
+		}
+		if (!u->waiting[i].used)
+			free_slot = &u->waiting[i];
+	}
+	/* Releasing may have caught up with this very payload, or passed it. */
+	if (p->seq == u->next_seq) {
+		deliver(u, p, stats);
+		release_waiting(u, false, now_ms, stats);
+		return;
+	}
+	if (free_slot == NULL || (int16_t)(p->seq - u->next_seq) < 0) {
+		stats_add(&stats->up_late, 1);
+		return;
+	}
+	*free_slot = *p;
+	free_slot->payload = malloc(p->len != 0 ? p->len : 1);
+	if (free_slot->payload == NULL) {
+		*free_slot = (struct uplink_waiting){0};
+		return;
+	}
+	memcpy(free_slot->payload, p->payload, p->len);
+	free_slot->used = true;
+	if (u->waiting_count++ == 0)
+		u->waiting_since_ms = now_ms;
+}
+
+/* A jump is believed when the next payload confirms it (RFC 3550 A.1). Returns whether the payload is to be taken. */
+static bool believe_jump(struct uplink *u, const struct uplink_waiting *p, struct vl_worker_stats *stats)
+{
+	if (u->probing && p->seq == u->probe_seq) {
+		forget_waiting(u);
+		u->probing = false;
+		u->next_seq = p->seq;
+		u->next_timestamp = p->timestamp;
+		return true;
+	}
+	u->probing = true;
+	u->probe_seq = (uint16_t)(p->seq + 1);
+	stats_add(&stats->up_late, 1);
+	return false;
+}
+
+void uplink_packet(struct uplink *u, const struct uplink_packet *packet, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	struct uplink_waiting p = {.payload = (uint8_t *)(uintptr_t)packet->payload,
+		.len = packet->len,
+		.seq = packet->seq,
+		.timestamp = packet->timestamp,
+		.voice = packet->payload_type == u->config.payload_type,
+		.tsc = packet->tsc};
+	int16_t ahead;
+
+	stats_add(&stats->up_packets, 1);
+	if (u->held)
+		return;
+	/* Telephone-events and comfort noise (13) are in the sequence but not audio; anything else should not be here. */
+	if (!p.voice && packet->payload_type != 13 &&
+		(u->config.event_payload_type == 0 || packet->payload_type != u->config.event_payload_type))
+		stats_add(&stats->up_unwanted, 1);
+	if (!u->started) {
+		if (!p.voice)
+			return;
+		u->started = true;
+		u->next_seq = p.seq;
+		u->next_timestamp = p.timestamp;
+	}
+	ahead = (int16_t)(p.seq - u->next_seq);
+	if (ahead > SEQ_FAR || ahead < -SEQ_FAR) {
+		if (!believe_jump(u, &p, stats))
+			return;
+		ahead = 0;
+	}
+	u->probing = false;
+	if (ahead < 0) {
+		stats_add(&stats->up_late, 1);
+		return;
+	}
+	if (p.voice)
+		u->heard_ms = now_ms;
+	if (ahead > 0) {
+		keep_waiting(u, &p, now_ms, stats);
+		return;
+	}
+	deliver(u, &p, stats);
+	release_waiting(u, false, now_ms, stats);
+}
+
+void uplink_hold(struct uplink *u, bool held)
+{
+	if (u->held == held)
+		return;
+	u->held = held;
+	forget_waiting(u);
+	/* What comes after hold continues nothing. */
+	if (held)
+		u->started = false;
+}
+
+static void make_silence(struct uplink *u, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	uint64_t stalled_ms = now_ms - u->heard_ms;
+	uint32_t ms = u->config.message_ms;
+
+	/* Stay UPLINK_STALL_MS behind, so that a payload which is merely late finds its place free. */
+	while (stalled_ms >= UPLINK_STALL_MS + ms) {
+		if (u->silent_ms >= UPLINK_SILENCE_MS) {
+			u->streaming = false;
+			u->end_due = true;
+			return;
+		}
+		append_silence(u, ms * UPLINK_SAMPLES_PER_MS, stats);
+		u->last_tsc = 0;
+		u->made += ms * UPLINK_SAMPLES_PER_MS;
+		u->silent_ms += ms;
+		u->heard_ms += ms;
+		stalled_ms -= ms;
+	}
+}
+
+void uplink_tick(struct uplink *u, uint64_t now_ms, struct vl_worker_stats *stats)
+{
+	if (u->waiting_count > 0 && now_ms - u->waiting_since_ms >= UPLINK_WAIT_MS)
+		release_waiting(u, true, now_ms, stats);
+	if (u->streaming)
+		make_silence(u, now_ms, stats);
+}
+
+size_t uplink_message_samples(const struct uplink *u)
+{
+	return (size_t)u->config.message_ms * UPLINK_SAMPLES_PER_MS;
+}
+
+bool uplink_due(const struct uplink *u, uint64_t now_ms)
+{
+	return u->queue.len >= uplink_message_samples(u) && now_ms >= u->next_message_ms;
+}
+
+uint64_t uplink_take(struct uplink *u, int16_t *pcm, uint64_t now_ms)
+{
+	uint8_t bytes[UPLINK_MESSAGE_MS_MAX * UPLINK_SAMPLES_PER_MS];
+	size_t samples = uplink_message_samples(u);
+	uint64_t tsc;
+
+	byte_queue_pop(&u->queue, bytes, samples);
+	vl_g711_decode(u->config.law, bytes, pcm, samples);
+	u->next_message_ms = now_ms + u->config.message_ms / 2;
+	tsc = u->queue.len < BLOCK ? u->last_tsc : 0; /* a backlog's age says nothing about the path */
+	return tsc;
+}
+
+bool uplink_take_end(struct uplink *u)
+{
+	bool due = u->end_due;
+
+	u->end_due = false;
+	return due;
+}

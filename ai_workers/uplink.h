@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The caller's way to the model, one call's part of it: puts RTP payloads in order, fills what is missing, keeps the first words until the session is ready, and cuts
+ * the stream into messages of fixed length. Pure: payloads and a clock in, PCM out.
+ *
+ * A model that listens needs the right order but no steady beat, so there is no playout delay: a payload in order passes at once, and only behind a gap
+ * the stream waits for UPLINK_WAIT_MS at most. When nothing comes at all (hold, silence suppression, loss), silence is made in real time, because the
+ * model's voice detection needs it to end a turn; after UPLINK_SILENCE_MS of it the stream is ended until the caller is heard again.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../shared/g711.h"
+#include "../shared/worker_stats.h"
+#include "byte_queue.h"
+
+#define UPLINK_WINDOW	      8u     /* payloads that can wait for an earlier one */
+#define UPLINK_WAIT_MS	      60u    /* longest wait for a missing payload */
+#define UPLINK_STALL_MS	      120u   /* no payload for so long: make silence */
+#define UPLINK_SILENCE_MS     3000u  /* silence made until the stream is ended */
+#define UPLINK_BACKLOG_MS     10000u /* caller audio kept while no session is ready, the newest */
+#define UPLINK_GAP_MAX_MS     2000u  /* a longer hole in the RTP timestamps is a new stream, not a gap */
+#define UPLINK_HISTORY	      280u   /* samples that concealment looks back on */
+#define UPLINK_SAMPLES_PER_MS 8u     /* G.711 */
+#define UPLINK_MESSAGE_MS_MAX 200u
+
+/* How a call's uplink works. */
+struct uplink_config {
+	enum vl_g711_law law;
+	uint8_t payload_type;	    /* of the voice */
+	uint8_t event_payload_type; /* RFC 4733 telephone-event, 0: none */
+	uint16_t message_ms;	    /* 20..UPLINK_MESSAGE_MS_MAX */
+};
+
+/* One RTP payload as it came. */
+struct uplink_packet {
+	const uint8_t *payload;
+	uint16_t len;
+	uint16_t seq;
+	uint32_t timestamp;
+	uint8_t payload_type;
+	uint64_t tsc; /* arrival */
+};
+
+/* A payload that waits for an earlier one. */
+struct uplink_waiting {
+	uint8_t *payload; /* allocated: reordering is rare */
+	uint16_t len, seq;
+	uint32_t timestamp;
+	bool used, voice;
+	uint64_t tsc;
+};
+
+struct uplink {
+	struct uplink_config config;
+	struct byte_queue queue; /* in order, complete, still G.711 */
+	struct uplink_waiting waiting[UPLINK_WINDOW];
+	uint32_t waiting_count;
+	uint64_t waiting_since_ms; /* when the gap at the front was seen */
+	bool started, held, streaming;
+	bool end_due;		 /* audioStreamEnd is to be sent */
+	uint16_t next_seq;	 /* expected */
+	uint32_t next_timestamp; /* expected, of the next voice sample */
+	uint16_t probe_seq;	 /* expected of a stream that has jumped (RFC 3550 A.1) */
+	bool probing;
+	uint32_t made;	    /* silence made since the last payload, samples: not made again when the timestamps show the hole */
+	uint64_t heard_ms;  /* the stream is complete up to this time */
+	uint64_t silent_ms; /* silence made since the caller was heard */
+	uint64_t last_tsc;  /* arrival of the newest payload in the queue */
+	uint64_t next_message_ms; /* pace of a backlog: at most twice real time */
+	uint8_t history[UPLINK_HISTORY];
+};
+
+/* Prepare for one call. Worker loop. */
+void uplink_init(struct uplink *uplink, const struct uplink_config *config);
+
+/* Free what it owns. Worker loop. */
+void uplink_free(struct uplink *uplink);
+
+/* Take one payload. Worker loop. Counts into `stats`. */
+void uplink_packet(struct uplink *uplink, const struct uplink_packet *packet, uint64_t now_ms, struct vl_worker_stats *stats);
+
+/* The caller is on hold, or back. Worker loop. Payloads that come during hold are dropped. */
+void uplink_hold(struct uplink *uplink, bool held);
+
+/* Let time pass: give up waiting for missing payloads, make silence. Worker loop, every few ms. */
+void uplink_tick(struct uplink *uplink, uint64_t now_ms, struct vl_worker_stats *stats);
+
+/* Samples of one message. Any. */
+size_t uplink_message_samples(const struct uplink *uplink);
+
+/* Whether a message is due at `now_ms`; only asked while the session is ready. Worker loop. */
+bool uplink_due(const struct uplink *uplink, uint64_t now_ms);
+
+/* Take one message, uplink_message_samples() of 8 kHz PCM; uplink_due() was true. Worker loop. Returns the arrival tsc of its newest payload, 0: silence. */
+uint64_t uplink_take(struct uplink *uplink, int16_t *pcm, uint64_t now_ms);
+
+/* Whether audioStreamEnd is to be sent now; true once. Worker loop, when uplink_due() is false. */
+bool uplink_take_end(struct uplink *uplink);

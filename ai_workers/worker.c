@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's loop: what comes over the link becomes calls, a tick of a few milliseconds moves the audio of all of them, and without calls nothing runs at all.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../shared/clock.h"
+#include "../shared/log.h"
+#include "call.h"
+#include "gemini_message.h"
+#include "stats.h"
+
+#define TICK_MS		     5u
+#define PUBLISH_MS	     250u
+#define SHUTDOWN_MS	     1500u /* for Close and its echo on every socket */
+#define INDEX_MAX	     (1u << 20)
+#define CONNECTIONS_PER_CALL 2u /* one, and one that is being closed */
+
+static void on_tick(uv_timer_t *timer);
+
+/* Copy our numbers to the page the data plane reads. */
+static void publish_stats(struct worker *w)
+{
+	struct vl_worker_stats *to = w->channel.stats;
+
+	if (to == NULL)
+		return;
+#define X(name, unit, meaning) \
+	atomic_store_explicit(&to->name, atomic_load_explicit(&w->stats.name, memory_order_relaxed), memory_order_relaxed);
+	VL_WORKER_COUNTERS(X)
+#undef X
+#define X(name, unit, meaning) memcpy(&to->name, &w->stats.name, sizeof(to->name));
+	VL_WORKER_HISTOGRAMS(X)
+#undef X
+}
+
+/* One ring of the data plane. Returns false when it broke the ring's rules. */
+static bool drain_ring(struct worker *w, struct vl_ring *ring, uint64_t now_ms)
+{
+	struct vl_record record;
+	const uint8_t *payload;
+	int got;
+
+	while ((got = vl_ring_next(ring, &record, &payload)) == 1) {
+		struct call *call = record.session < w->by_index_count ? w->by_index[record.session] : NULL;
+
+		/* Records of a call that was closed meanwhile are still on their way. */
+		if (call != NULL && call->generation == record.generation)
+			call_record(call, &record, payload, now_ms);
+		else
+			stats_add(&w->stats.up_unwanted, 1);
+		vl_ring_release(ring);
+	}
+	return got == 0;
+}
+
+static void drain_rings(struct worker *w, uint64_t now_ms)
+{
+	for (unsigned int i = 0; i < w->channel.lcores; i++)
+		if (!vl_ring_is_broken(&w->channel.up[i]) && !drain_ring(w, &w->channel.up[i], now_ms))
+			vl_log_error("the uplink ring of lcore %u is broken", i);
+}
+
+/* The tick runs while there are calls; without any, the data plane must ring the doorbell. */
+static void update_ticking(struct worker *w)
+{
+	bool needed = w->call_count > 0;
+
+	if (w->channel.worker_sleeps != NULL)
+		atomic_store_explicit(w->channel.worker_sleeps, needed ? 0 : 1, memory_order_seq_cst);
+	if (needed == w->ticking)
+		return;
+	w->ticking = needed;
+	if (needed) {
+		uv_timer_start(&w->tick, on_tick, TICK_MS, TICK_MS);
+	} else {
+		uv_timer_stop(&w->tick);
+		/* What came before the flag was seen. */
+		drain_rings(w, vl_clock_ms());
+		publish_stats(w);
+	}
+}
+
+static void count_calls(struct worker *w)
+{
+	atomic_store_explicit(&w->stats.calls, w->call_count, memory_order_relaxed);
+	update_ticking(w);
+}
+
+static void forget_index(struct worker *w, const struct call *call)
+{
+	if (call->index < w->by_index_count && w->by_index[call->index] == call)
+		w->by_index[call->index] = NULL;
+}
+
+static void end_call(struct worker *w, struct call *call, const char *why)
+{
+	vl_log_info("call %s user %s: ended: %s", call->uuid, call->user->name, why);
+	forget_index(w, call);
+	call_destroy(call, vl_clock_ms());
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct worker *w = timer->data;
+	uint64_t now_ms = vl_clock_ms();
+	struct call *call, *next;
+
+	drain_rings(w, now_ms);
+	HASH_ITER(hh, w->calls, call, next)
+	{
+		if (call->orphan_until_ms != 0 && now_ms >= call->orphan_until_ms)
+			end_call(w, call, "its data plane did not come back");
+		else
+			call_tick(call, now_ms);
+	}
+	for (unsigned int i = 0; i < w->channel.lcores; i++)
+		vl_ring_publish(&w->channel.down[i]);
+	if (now_ms - w->published_ms >= PUBLISH_MS) {
+		w->published_ms = now_ms;
+		publish_stats(w);
+	}
+	if (w->call_count == 0)
+		count_calls(w);
+}
+
+static void on_doorbell(uv_poll_t *poll, int status, int events)
+{
+	struct worker *w = poll->data;
+	uint64_t rings;
+
+	(void)status;
+	(void)events;
+	if (read(w->doorbell_fd, &rings, sizeof(rings)) < 0 && errno != EAGAIN)
+		vl_log_warning("doorbell: %s", strerror(errno));
+	drain_rings(w, vl_clock_ms());
+}
+
+static void free_handle(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void detach_channel(struct worker *w)
+{
+	if (w->doorbell != NULL) {
+		uv_poll_stop(w->doorbell);
+		uv_close((uv_handle_t *)w->doorbell, free_handle);
+		w->doorbell = NULL;
+	}
+	if (w->doorbell_fd >= 0)
+		close(w->doorbell_fd);
+	w->doorbell_fd = -1;
+	vl_channel_unmap(&w->channel);
+	memset(&w->channel, 0, sizeof(w->channel));
+	memset(w->by_index, 0, w->by_index_count * sizeof(*w->by_index));
+}
+
+static int on_welcome(void *context, int channel_fd, int doorbell_fd, unsigned int lcores, uint64_t tsc_hz)
+{
+	struct worker *w = context;
+	int error = vl_channel_map(&w->channel, channel_fd);
+
+	close(channel_fd);
+	w->doorbell_fd = doorbell_fd;
+	if (error != 0)
+		return error;
+	if (w->channel.lcores != lcores)
+		return -EPROTO;
+	w->tsc_hz = tsc_hz;
+	w->doorbell = malloc(sizeof(*w->doorbell));
+	if (w->doorbell == NULL)
+		return -ENOMEM;
+	if (uv_poll_init(&w->loop, w->doorbell, doorbell_fd) != 0) {
+		free(w->doorbell);
+		w->doorbell = NULL;
+		return -EIO;
+	}
+	w->doorbell->data = w;
+	uv_poll_start(w->doorbell, UV_READABLE, on_doorbell);
+	update_ticking(w);
+	return 0;
+}
+
+static bool remember_index(struct worker *w, struct call *call)
+{
+	size_t count = w->by_index_count != 0 ? w->by_index_count : 256;
+	struct call **grown;
+
+	while (count <= call->index)
+		count *= 2;
+	if (count != w->by_index_count) {
+		grown = realloc(w->by_index, count * sizeof(*grown));
+		if (grown == NULL)
+			return false;
+		memset(grown + w->by_index_count, 0, (count - w->by_index_count) * sizeof(*grown));
+		w->by_index = grown;
+		w->by_index_count = count;
+	}
+	w->by_index[call->index] = call;
+	return true;
+}
+
+/* A call that cannot even begin here: say so, the data plane must not wait. */
+static void refuse_call(struct worker *w, const struct dataplane_open *open, const char *reason)
+{
+	cJSON *body = cJSON_CreateObject();
+
+	vl_log_warning("call %s user %s: refused: %s", open->uuid, open->user, reason);
+	cJSON_AddStringToObject(body, "session", open->uuid);
+	cJSON_AddStringToObject(body, "state", "failed");
+	cJSON_AddStringToObject(body, "reason", reason);
+	dataplane_link_say(w->link, "state", body);
+}
+
+static void on_open(void *context, const struct dataplane_open *open)
+{
+	struct worker *w = context;
+	const struct user *user = users_find(w->users, open->user);
+	struct call *call;
+
+	HASH_FIND_STR(w->calls, open->uuid, call);
+	/* The same call offered again goes on; the same UUID with another user or codec is not the same call. */
+	if (call != NULL && (call->user != user || call->downlink.law != open->law)) {
+		end_call(w, call, "replaced");
+		call = NULL;
+	}
+	if (user == NULL) {
+		refuse_call(w, open, "this worker does not serve the user");
+	} else if (open->lcore >= w->channel.lcores || open->index >= INDEX_MAX) {
+		refuse_call(w, open, "no such ring or index");
+	} else if (call != NULL) {
+		forget_index(w, call);
+		call_attach(call, open);
+		vl_log_info("call %s user %s: continued", call->uuid, user->name);
+	} else if (w->call_count >= w->options.capacity) {
+		refuse_call(w, open, "this worker is full");
+	} else {
+		call = call_create(w, open, user, vl_clock_ms());
+		if (call == NULL)
+			refuse_call(w, open, "out of memory");
+		else
+			vl_log_info("call %s user %s: dialling", call->uuid, user->name);
+	}
+	if (call != NULL && call->attached && !remember_index(w, call))
+		end_call(w, call, "out of memory");
+	count_calls(w);
+}
+
+static void on_close(void *context, const char *uuid, const char *reason)
+{
+	struct worker *w = context;
+	struct call *call;
+
+	HASH_FIND_STR(w->calls, uuid, call);
+	if (call != NULL)
+		end_call(w, call, reason);
+	count_calls(w);
+}
+
+static void on_hold(void *context, const char *uuid, bool held)
+{
+	struct worker *w = context;
+	struct call *call;
+
+	HASH_FIND_STR(w->calls, uuid, call);
+	if (call != NULL)
+		uplink_hold(&call->uplink, held);
+}
+
+static void on_link_lost(void *context)
+{
+	struct worker *w = context;
+	struct call *call, *next;
+
+	HASH_ITER(hh, w->calls, call, next)
+	call_detach(call, vl_clock_ms());
+	detach_channel(w);
+	if (!w->stopping)
+		vl_log_warning("the data plane is gone; %u calls wait for it", w->call_count);
+}
+
+static const struct dataplane_handler link_handler = {
+	.welcome = on_welcome, .open = on_open, .close = on_close, .hold = on_hold, .lost = on_link_lost};
+
+static void on_before_poll(uv_prepare_t *prepare)
+{
+	struct worker *w = prepare->data;
+	uint64_t took_us = vl_clock_us() - w->turn_start_us;
+
+	if (w->turn_start_us != 0 && took_us > atomic_load_explicit(&w->stats.loop_longest_us, memory_order_relaxed))
+		atomic_store_explicit(&w->stats.loop_longest_us, took_us, memory_order_relaxed);
+}
+
+static void on_after_poll(uv_check_t *check)
+{
+	struct worker *w = check->data;
+
+	w->turn_start_us = vl_clock_us();
+}
+
+static void on_shutdown_tick(uv_timer_t *timer)
+{
+	struct worker *w = timer->data;
+
+	if (wss_is_idle(w->wss) || uv_now(&w->loop) >= w->published_ms)
+		uv_stop(&w->loop);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+	struct worker *w = signal->data;
+	struct call *call, *next;
+
+	if (w->stopping) {
+		uv_stop(&w->loop);
+		return;
+	}
+	w->stopping = true;
+	vl_log_always("%s: ending %u calls", number == SIGTERM ? "SIGTERM" : "SIGINT", w->call_count);
+	HASH_ITER(hh, w->calls, call, next)
+	end_call(w, call, "the worker stops");
+	count_calls(w);
+	dataplane_link_destroy(w->link);
+	w->link = NULL;
+	/* From here on the field says when to stop waiting. */
+	w->published_ms = uv_now(&w->loop) + SHUTDOWN_MS;
+	uv_timer_start(&w->shutdown, on_shutdown_tick, 0, TICK_MS);
+}
+
+static void start_handles(struct worker *w)
+{
+	uv_timer_init(&w->loop, &w->tick);
+	uv_timer_init(&w->loop, &w->shutdown);
+	uv_signal_init(&w->loop, &w->sigterm);
+	uv_signal_init(&w->loop, &w->sigint);
+	uv_prepare_init(&w->loop, &w->before_poll);
+	uv_check_init(&w->loop, &w->after_poll);
+	w->tick.data = w->shutdown.data = w->sigterm.data = w->sigint.data = w;
+	w->before_poll.data = w->after_poll.data = w;
+	uv_signal_start(&w->sigterm, on_signal, SIGTERM);
+	uv_signal_start(&w->sigint, on_signal, SIGINT);
+	uv_prepare_start(&w->before_poll, on_before_poll);
+	uv_check_start(&w->after_poll, on_after_poll);
+}
+
+int worker_start(struct worker *w, const struct worker_options *options, const struct users *users)
+{
+	const char *ca_file = users->gemini.ca_file[0] != '\0' ? users->gemini.ca_file : NULL;
+	struct dataplane_config link = {.path = options->dataplane, .name = options->name, .capacity = options->capacity};
+	const char **names;
+
+	*w = (struct worker){.options = *options, .users = users, .doorbell_fd = -1};
+	uv_loop_init(&w->loop);
+	start_handles(w);
+	w->message = malloc(wss_headroom() + gemini_audio_size(CALL_MESSAGE_SAMPLES_MAX));
+	w->names = names = calloc(users->count, sizeof(*names));
+	if (w->message == NULL || names == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < users->count; i++)
+		names[i] = users->users[i].name;
+	link.users = names;
+	link.user_count = users->count;
+	w->endpoint =
+		endpoint_create(&w->loop, users->gemini.endpoint.host, users->gemini.endpoint.port, users->gemini.api_version);
+	w->wss = wss_create(&w->loop, &call_wss_handler, ca_file, options->capacity * CONNECTIONS_PER_CALL);
+	if (w->endpoint == NULL || w->wss == NULL)
+		return -EIO;
+	w->link = dataplane_link_create(&w->loop, &link, &link_handler, w);
+	return w->link != NULL ? 0 : -ENOMEM;
+}
+
+void worker_run(struct worker *w)
+{
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+}
+
+void worker_stop(struct worker *w)
+{
+	uv_handle_t *handles[] = {(uv_handle_t *)&w->tick, (uv_handle_t *)&w->shutdown, (uv_handle_t *)&w->sigterm,
+		(uv_handle_t *)&w->sigint, (uv_handle_t *)&w->before_poll, (uv_handle_t *)&w->after_poll};
+
+	w->stopping = true;
+	dataplane_link_destroy(w->link);
+	endpoint_destroy(w->endpoint);
+	wss_destroy(w->wss);
+	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
+		uv_close(handles[i], NULL);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	if (uv_loop_close(&w->loop) != 0)
+		vl_log_warning("the event loop still has handles at the end");
+	free(w->by_index);
+	free(w->names);
+	free(w->message);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The only file that knows libwebsockets, see wss.h.
+ *
+ * libwebsockets' own validity checks are off: they count a late pong as death, and this service answers pings late. TCP keepalive and the session's deadlines take
+ * their place. No extension is offered: base64 does not deflate well, and a zlib state per call is expensive. Redirects are not followed: the key must not travel.
+ */
+#include "wss.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libwebsockets.h>
+
+#include "../shared/log.h"
+#include "gemini_message.h"
+
+#define RX_BUFFER     4096u  /* per connection */
+#define TX_PACKET     16384u /* written at once; one message is about 2 kB */
+#define TIMEOUT_S     10u    /* libwebsockets' own, behind the session's deadlines */
+#define KEEPALIVE_S   20
+#define CLOSE_S	      5
+#define PROTOCOL      "gemini-live"
+#define CLOSING_TURNS 8
+#define REASON_SIZE   128u
+
+struct wss {
+	struct lws_context *context;
+	uv_loop_t *loop;
+	const struct wss_handler *handler;
+	struct wss_connection *connections; /* all that libwebsockets still knows */
+};
+
+struct wss_connection {
+	struct wss *wss;
+	struct wss_connection *next, **previous;
+	struct lws *wsi;
+	void *owner; /* NULL: nobody listens any more */
+	const char *api_key;
+	bool dialling;	/* inside wss_dial() */
+	bool destroyed; /* libwebsockets has let go of it inside wss_dial() */
+	bool close_wanted, open;
+	uint16_t code;
+	char reason[REASON_SIZE];
+	char *message; /* being put together */
+	size_t message_len, message_capacity;
+};
+
+static const lws_retry_bo_t no_validity_checks = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};
+
+static void log_line(int level, const char *line)
+{
+	size_t len = strcspn(line, "\n");
+
+	if (level == LLL_ERR)
+		vl_log_warning("libwebsockets: %.*s", (int)len, line);
+	else
+		vl_log_debug("libwebsockets: %.*s", (int)len, line);
+}
+
+static void report_lost(struct wss_connection *c, int http_status)
+{
+	void *owner = c->owner;
+
+	c->owner = NULL;
+	c->open = false;
+	if (owner != NULL)
+		c->wss->handler->lost(owner, c->code, http_status, c->reason);
+}
+
+static void free_connection(struct wss_connection *c)
+{
+	*c->previous = c->next;
+	if (c->next != NULL)
+		c->next->previous = c->previous;
+	free(c->message);
+	free(c);
+}
+
+/* 0 or -1: the return value of a libwebsockets callback, -1 closes. */
+static int append_key(struct wss_connection *c, unsigned char **at, unsigned char *end)
+{
+	return lws_add_http_header_by_name(c->wsi, (const unsigned char *)"x-goog-api-key:", (const unsigned char *)c->api_key,
+		(int)strlen(c->api_key), at, end);
+}
+
+static int close_with(struct wss_connection *c, enum lws_close_status status)
+{
+	lws_close_reason(c->wsi, status, NULL, 0);
+	return -1;
+}
+
+static int receive(struct wss_connection *c, char *in, size_t len)
+{
+	bool whole = lws_is_final_fragment(c->wsi) && lws_remaining_packet_payload(c->wsi) == 0;
+	size_t need = c->message_len + len;
+
+	if (c->owner == NULL)
+		return 0;
+	if (need > GEMINI_MESSAGE_MAX) {
+		snprintf(c->reason, sizeof(c->reason), "message of more than %u bytes", GEMINI_MESSAGE_MAX);
+		return close_with(c, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE);
+	}
+	if (whole && c->message_len == 0) {
+		c->wss->handler->message(c->owner, in, len);
+		return 0;
+	}
+	if (need > c->message_capacity) {
+		/* The rest of this frame is known, so a message in one frame is allocated once. */
+		size_t capacity = need + lws_remaining_packet_payload(c->wsi);
+		char *grown;
+
+		if (capacity > GEMINI_MESSAGE_MAX)
+			capacity = GEMINI_MESSAGE_MAX;
+		if (capacity < need)
+			capacity = need;
+		grown = realloc(c->message, capacity);
+		if (grown == NULL)
+			return close_with(c, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION);
+		c->message = grown;
+		c->message_capacity = capacity;
+	}
+	memcpy(c->message + c->message_len, in, len);
+	c->message_len = need;
+	if (whole) {
+		char *message = c->message;
+
+		/* The owner may let go of the connection; the message is freed here either way. */
+		c->message = NULL;
+		c->message_len = c->message_capacity = 0;
+		c->wss->handler->message(c->owner, message, need);
+		free(message);
+	}
+	return 0;
+}
+
+static void keep_close_reason(struct wss_connection *c, const unsigned char *in, size_t len)
+{
+	c->code = len >= 2 ? (uint16_t)(in[0] << 8 | in[1]) : 1005;
+	if (len > 2)
+		snprintf(c->reason, sizeof(c->reason), "%.*s", (int)(len - 2), (const char *)in + 2);
+}
+
+static void connection_failed(struct wss_connection *c, struct lws *wsi, const char *text, size_t len)
+{
+	int status = (int)lws_http_client_http_response(wsi);
+
+	c->code = 1006;
+	snprintf(c->reason, sizeof(c->reason), "%.*s", (int)len, text != NULL ? text : "");
+	/* 101 means that the upgrade itself was wrong. */
+	report_lost(c, status == 101 ? 0 : status);
+}
+
+static int write_now(struct wss_connection *c)
+{
+	if (c->close_wanted) {
+		lws_close_reason(c->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
+		return -1;
+	}
+	if (lws_partial_buffered(c->wsi))
+		lws_callback_on_writable(c->wsi);
+	else if (c->owner != NULL && c->open)
+		c->wss->handler->writable(c->owner);
+	return 0;
+}
+
+static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_callback_reasons event, void *in, size_t len)
+{
+	switch (event) {
+	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
+		c->wsi = wsi;
+		return append_key(c, in, *(unsigned char **)in + len);
+	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+		connection_failed(c, wsi, in, len);
+		return 0;
+	case LWS_CALLBACK_CLIENT_ESTABLISHED:
+		c->wsi = wsi;
+		c->open = true;
+		if (c->owner == NULL)
+			return -1;
+		c->wss->handler->opened(c->owner);
+		return 0;
+	case LWS_CALLBACK_CLIENT_RECEIVE:
+		return receive(c, in, len);
+	case LWS_CALLBACK_CLIENT_WRITEABLE:
+		return write_now(c);
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		keep_close_reason(c, in, len);
+		return 0;
+	case LWS_CALLBACK_CLIENT_CLOSED:
+		report_lost(c, 0);
+		return 0;
+	case LWS_CALLBACK_WSI_DESTROY:
+		report_lost(c, 0);
+		if (c->dialling)
+			c->destroyed = true;
+		else
+			free_connection(c);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static int on_event(struct lws *wsi, enum lws_callback_reasons event, void *user, void *in, size_t len)
+{
+	/* Some events carry other things than a connection's user data (certificate checks: a store), so only the ones that are ours may look at it. */
+	switch (event) {
+	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
+	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+	case LWS_CALLBACK_CLIENT_ESTABLISHED:
+	case LWS_CALLBACK_CLIENT_RECEIVE:
+	case LWS_CALLBACK_CLIENT_WRITEABLE:
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+	case LWS_CALLBACK_CLIENT_CLOSED:
+	case LWS_CALLBACK_WSI_DESTROY:
+		return user != NULL ? on_connection(user, wsi, event, in, len) : 0;
+	default:
+		return 0;
+	}
+}
+
+static const struct lws_protocols protocols[] = {
+	{.name = PROTOCOL, .callback = on_event, .rx_buffer_size = RX_BUFFER, .tx_packet_size = TX_PACKET},
+	{0},
+};
+
+struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const char *ca_file, unsigned int connections)
+{
+	struct lws_context_creation_info info = {0};
+	void *loops[1] = {loop};
+	struct wss *wss = calloc(1, sizeof(*wss));
+
+	if (wss == NULL)
+		return NULL;
+	lws_set_log_level(LLL_ERR | LLL_WARN, log_line);
+	wss->loop = loop;
+	wss->handler = handler;
+	info.port = CONTEXT_PORT_NO_LISTEN;
+	info.protocols = protocols;
+	info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_LIBUV;
+	if (ca_file != NULL) {
+		info.options |= LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+		info.client_ssl_ca_filepath = ca_file;
+	}
+	info.foreign_loops = loops;
+	/* Without a limit libwebsockets allocates tables for every descriptor the process may open. */
+	info.fd_limit_per_thread = connections + 64;
+	info.timeout_secs = TIMEOUT_S;
+	info.connect_timeout_secs = TIMEOUT_S;
+	info.ka_time = KEEPALIVE_S;
+	info.ka_probes = 3;
+	info.ka_interval = 5;
+	info.retry_and_idle_policy = &no_validity_checks;
+	info.gid = info.uid = -1;
+	wss->context = lws_create_context(&info);
+	if (wss->context == NULL) {
+		vl_log_error("cannot start libwebsockets%s%s", ca_file != NULL ? " with the CA file " : "",
+			ca_file != NULL ? ca_file : "");
+		free(wss);
+		return NULL;
+	}
+	return wss;
+}
+
+void wss_destroy(struct wss *wss)
+{
+	if (wss == NULL)
+		return;
+	for (struct wss_connection *c = wss->connections; c != NULL; c = c->next)
+		c->owner = NULL;
+	/*
+	 * On a loop of its owner libwebsockets goes in stages: sockets are closed, their close callbacks close its timers, and only when those callbacks have run too may
+	 * the second call free everything and unload the libuv plugin, which holds the callbacks' code.
+	 */
+	lws_context_destroy(wss->context);
+	for (int i = 0; i < CLOSING_TURNS; i++)
+		uv_run(wss->loop, UV_RUN_NOWAIT);
+	lws_context_destroy(wss->context);
+	free(wss);
+}
+
+struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *api_key, void *owner)
+{
+	struct wss_connection *c = calloc(1, sizeof(*c));
+	struct lws_client_connect_info info = {0};
+	struct lws *wsi;
+
+	if (c == NULL)
+		return NULL;
+	c->wss = wss;
+	c->api_key = api_key;
+	c->code = 1006;
+	c->next = wss->connections;
+	c->previous = &wss->connections;
+	if (c->next != NULL)
+		c->next->previous = &c->next;
+	wss->connections = c;
+
+	info.context = wss->context;
+	info.address = config->address;
+	info.port = config->port;
+	info.host = info.origin = config->host;
+	info.path = config->path;
+	info.ssl_connection = LCCSCF_USE_SSL | LCCSCF_HTTP_NO_FOLLOW_REDIRECT;
+	info.alpn = "http/1.1";
+	info.local_protocol_name = PROTOCOL;
+	info.ietf_version_or_minus_one = -1;
+	info.retry_and_idle_policy = &no_validity_checks;
+	info.userdata = c;
+	c->dialling = true;
+	wsi = lws_client_connect_via_info(&info);
+	c->dialling = false;
+	if (wsi == NULL || c->destroyed) {
+		free_connection(c);
+		return NULL;
+	}
+	c->wsi = wsi;
+	c->owner = owner;
+	return c;
+}
+
+void wss_release(struct wss_connection *c, bool graceful)
+{
+	if (c == NULL)
+		return;
+	c->owner = NULL;
+	if (graceful && c->open)
+		wss_close(c);
+	else
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+}
+
+void wss_close(struct wss_connection *c)
+{
+	c->close_wanted = true;
+	/* A socket that never becomes writable again must not keep the connection for ever. */
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, CLOSE_S);
+	lws_callback_on_writable(c->wsi);
+}
+
+bool wss_is_idle(const struct wss *wss)
+{
+	return wss->connections == NULL;
+}
+
+void wss_want_write(struct wss_connection *c)
+{
+	lws_callback_on_writable(c->wsi);
+}
+
+size_t wss_headroom(void)
+{
+	return LWS_PRE;
+}
+
+int wss_send(struct wss_connection *c, char *text, size_t len)
+{
+	return lws_write(c->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT) < (int)len ? -EPIPE : 0;
+}
+
+void wss_read(struct wss_connection *c, bool wanted)
+{
+	lws_rx_flow_control(c->wsi, wanted ? 1 : 0);
+}

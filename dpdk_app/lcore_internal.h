@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the three files of the packet lcore share: lcore.c (life, commands, the turn), lcore_rx.c (ports to workers),
+ * lcore_tx.c (workers to ports). Everything here belongs to the lcore's thread while it runs.
+ */
+#pragma once
+
+#include <rte_cycles.h>
+#include <rte_mbuf.h>
+
+#include "lcore.h"
+#include "learn_limit.h"
+#include "wheel.h"
+
+#define LCORE_BURST	 32u
+#define LCORE_TX_STAGE	 64u
+#define LCORE_RX_QUEUES	 PORTS_MAX
+#define LCORE_RING_MBUFS 1024u
+#define LCORE_COMMANDS	 4096u
+
+_Static_assert(LCORE_BURST <= SESSION_LOOKUP_BURST, "one burst is one lookup");
+_Static_assert(WORKERS_MAX == 64, "worker slots are bits of a word");
+
+struct lcore_rx_queue {
+	uint16_t port, queue;
+};
+
+/* Packets on their way to one port, sent together. */
+struct lcore_tx_port {
+	bool present;
+	uint16_t queue;
+	uint16_t count;
+	struct rte_mbuf *mbufs[LCORE_TX_STAGE];
+};
+
+struct lcore_private {
+	struct lcore_settings *settings;
+	uint64_t tsc_hz;
+	uint64_t rtp_scale, us_scale; /* units per cycle times 2^64 */
+	uint64_t late_tsc;
+	uint64_t now; /* at the beginning of the turn */
+
+	unsigned int rx_queue_count;
+	struct lcore_rx_queue rx_queues[LCORE_RX_QUEUES];
+	struct lcore_tx_port tx[PORTS_MAX];
+	uint64_t tx_ports; /* bits of ports with staged packets */
+
+	struct vl_channel *channels[WORKERS_MAX]; /* attached ones */
+	uint64_t attached;
+	uint64_t touched; /* workers whose uplink ring has records not yet published */
+
+	struct wheel *wheel;
+	struct learn_limit learn;     /* RTP of unknown flows */
+	struct learn_limit discovery; /* ARP and neighbour discovery */
+	struct learn_limit echo;      /* pings */
+};
+
+static inline struct lcore_private *lcore_private(struct lcore *lcore)
+{
+	return lcore->private;
+}
+
+/* One writer, so a relaxed load and store make the counter. */
+static inline void lcore_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline void lcore_drop(struct lcore *lcore, enum drop_reason reason, uint64_t n)
+{
+	lcore_count(&lcore->counters.drops[reason], n);
+}
+
+/* `cycles` in units of 2^64 / scale; no division. */
+static inline uint64_t lcore_scale(uint64_t cycles, uint64_t scale)
+{
+	return (uint64_t)(((unsigned __int128)cycles * scale) >> 64);
+}
+
+/* Count the time since `since`, which may come from a worker: one from the future counts nothing. */
+static inline void lcore_latency_add(struct lcore_private *private, struct vl_histogram *histogram, uint64_t since, uint64_t now)
+{
+	if (since != 0 && since <= now)
+		vl_histogram_add(histogram, lcore_scale(now - since, private->us_scale));
+}
+
+/* Handle a burst just received from `port`. Takes the mbufs. */
+void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port);
+
+/* Handle a burst that the control thread sent back, because its flows are bound now; mbuf->port is below PORTS_MAX. Takes the mbufs. */
+void lcore_receive_again(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count);
+
+/* Make what was reserved in uplink rings visible, once per worker. */
+void lcore_publish(struct lcore *lcore);
+
+/* A ring of this worker makes no sense any more: never look at its channel again, and let the control thread know. */
+void lcore_mark_broken(struct lcore *lcore, unsigned int worker);
+
+/* Take records of every attached worker, a bounded number each. Returns how many. */
+unsigned int lcore_drain_workers(struct lcore *lcore);
+
+/* Send what is due on the wheel. Returns how many beats. */
+unsigned int lcore_beat(struct lcore *lcore);
+
+/* Stage packets of the control thread for their ports. Takes the mbufs. */
+void lcore_send_direct(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count);
+
+/* Hand staged packets to the ports; what a port does not take is dropped. */
+void lcore_flush(struct lcore *lcore);
+
+/* One turn of the loop: everything but the pause. The QSBR token is registered. Returns whether there was anything to do. */
+bool lcore_turn(struct lcore *lcore);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From the ports to the workers: classify a burst, look its flows up at once, check and account each packet against its
+ * session, copy its payload into the uplink ring of the session's worker. What nobody knows goes to the control thread, at a
+ * limited rate.
+ */
+#include <rte_branch_prediction.h>
+#include <rte_memcpy.h>
+#include <rte_prefetch.h>
+
+#include "lcore_internal.h"
+
+#define PAYLOAD_TYPE_CN 13u
+
+/* A burst on its way through. */
+struct burst {
+	struct packet packets[LCORE_BURST];
+	struct rte_mbuf *flows[LCORE_BURST]; /* RTP and RTCP, in order of `keys` */
+	const struct packet *flow_packets[LCORE_BURST];
+	const struct flow_key *keys[LCORE_BURST];
+	struct rte_mbuf *control[LCORE_BURST];
+	struct rte_mbuf *done[LCORE_BURST];
+	unsigned int flow_count, control_count, done_count;
+	uint16_t port;
+	bool again; /* sent back by the control thread: ports differ, and what is unknown now stays so */
+};
+
+/* What a session says about a packet, read consistently. */
+struct route {
+	uint8_t worker, held, payload_type, event_payload_type;
+};
+
+/*
+ * Read the route of `ref`. False when the session ended. The second look at the generation makes sure that what was read in
+ * between is all of this call and not of the next one in the same slot; the control thread also keeps a grace period between
+ * the two.
+ */
+static inline bool route_read(const struct session_route *shared, uint32_t generation, struct route *route)
+{
+	/* Pairs with the control thread's release store when the session opened. */
+	if (atomic_load_explicit(&shared->generation, memory_order_acquire) != generation)
+		return false;
+	route->worker = atomic_load_explicit(&shared->worker, memory_order_relaxed);
+	route->held = atomic_load_explicit(&shared->held, memory_order_relaxed);
+	route->payload_type = shared->payload_type;
+	route->event_payload_type = shared->event_payload_type;
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&shared->generation, memory_order_relaxed) == generation;
+}
+
+static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, const struct packet *packet, struct session_ref ref)
+{
+	struct lcore_private *private = lcore_private(lcore);
+	struct session *session = session_table_at(lcore->table, ref.index);
+	enum drop_reason reason = DROP_NONE;
+	struct route route;
+
+	if (!route_read(&session->route, ref.generation, &route))
+		return DROP_STALE_GENERATION;
+	bool audio = packet->payload_type == route.payload_type || packet->payload_type == PAYLOAD_TYPE_CN;
+	bool event = route.event_payload_type != 0 && packet->payload_type == route.event_payload_type;
+
+	if (!receive_account(
+		    &session->receive, packet, audio, (uint32_t)lcore_scale(private->now, private->rtp_scale), private->now))
+		return DROP_DUPLICATE;
+	if (!audio && !event)
+		reason = DROP_PAYLOAD_TYPE;
+	else if (route.held)
+		reason = DROP_HELD;
+	else if (route.worker >= WORKERS_MAX || (private->attached >> route.worker & 1) == 0)
+		reason = DROP_NO_WORKER;
+	if (likely(reason == DROP_NONE)) {
+		struct vl_ring *ring = &private->channels[route.worker]->up[lcore->index];
+		struct vl_record *record = vl_ring_reserve(ring, VL_RECORD_AUDIO, packet->payload_len);
+
+		if (likely(record != NULL)) {
+			record->session = ref.index;
+			record->generation = ref.generation;
+			record->timestamp = packet->timestamp;
+			record->seq = packet->seq;
+			record->payload_type = packet->payload_type;
+			record->flags = packet->marker ? VL_RECORD_F_MARKER : 0;
+			record->tsc = private->now;
+			rte_memcpy(record->payload, payload, packet->payload_len);
+			private->touched |= UINT64_C(1) << route.worker;
+			return DROP_NONE;
+		}
+		reason = DROP_UPLINK_FULL;
+		if (atomic_load_explicit(&ring->broken, memory_order_relaxed))
+			lcore_mark_broken(lcore, route.worker);
+	}
+	receive_dropped(&session->receive);
+	return reason;
+}
+
+/* Whether any trunk has this source. Few prefixes, and only unknown flows come here. */
+static bool source_known(const struct lcore_settings *settings, const struct ip_address *source)
+{
+	/* Pairs with the control thread's release store of a new list. */
+	const struct lcore_sources *sources = atomic_load_explicit(&settings->sources, memory_order_acquire);
+
+	if (sources == NULL)
+		return true;
+	for (uint32_t i = 0; i < sources->count; i++) {
+		if (ip_prefix_contains(&sources->prefixes[i], source))
+			return true;
+	}
+	return false;
+}
+
+/* A flow the table does not know: may it go to the control thread? */
+static enum drop_reason judge_unknown(struct lcore_private *private, const struct packet *packet, bool again)
+{
+	if (packet->kind == PACKET_RTCP)
+		return DROP_RTCP_UNKNOWN;
+	if (again)
+		return DROP_NO_SESSION;
+	if (!source_known(private->settings, &packet->key.remote))
+		return DROP_SOURCE_UNKNOWN;
+	if (!learn_limit_take(&private->learn, &packet->key.remote, private->now))
+		return DROP_LEARN_RATE;
+	return DROP_NONE;
+}
+
+static inline void finish(struct lcore *lcore, struct burst *burst, struct rte_mbuf *mbuf, enum drop_reason reason)
+{
+	if (reason != DROP_NONE)
+		lcore_drop(lcore, reason, 1);
+	burst->done[burst->done_count++] = mbuf;
+}
+
+/* Bad checksums as the port saw them; only UDP carries our media, so a bad UDP checksum means bad audio. */
+static inline enum drop_reason checked_by_port(const struct rte_mbuf *mbuf)
+{
+	if (unlikely((mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_BAD))
+		return DROP_IP_HEADER;
+	if (unlikely((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD))
+		return DROP_UDP_HEADER;
+	return DROP_NONE;
+}
+
+static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct rte_mbuf *mbuf, struct packet *packet)
+{
+	struct lcore_private *private = lcore_private(lcore);
+	enum drop_reason reason;
+
+	/* Not every driver says in the mbuf where it came from; the control thread wants to know. */
+	if (!burst->again)
+		mbuf->port = burst->port;
+	packet_classify(rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), &lcore->local[mbuf->port], packet);
+	if (likely(packet->kind == PACKET_RTP || packet->kind == PACKET_RTCP)) {
+		reason = checked_by_port(mbuf);
+		if (unlikely(reason != DROP_NONE)) {
+			finish(lcore, burst, mbuf, reason);
+			return;
+		}
+		burst->flows[burst->flow_count] = mbuf;
+		burst->flow_packets[burst->flow_count] = packet;
+		burst->keys[burst->flow_count++] = &packet->key;
+	} else if (packet->kind == PACKET_DROP) {
+		finish(lcore, burst, mbuf, packet->reason);
+	} else if (learn_limit_take(packet->echo ? &private->echo : &private->discovery, &packet->key.remote, private->now)) {
+		burst->control[burst->control_count++] = mbuf;
+	} else {
+		finish(lcore, burst, mbuf, DROP_LEARN_RATE);
+	}
+}
+
+static void handle_flows(struct lcore *lcore, struct burst *burst)
+{
+	struct lcore_private *private = lcore_private(lcore);
+	struct session_ref refs[LCORE_BURST];
+	uint64_t hits = session_table_lookup(lcore->table, burst->keys, burst->flow_count, refs);
+	uint64_t rtp = 0, rtcp = 0, delivered = 0;
+
+	for (unsigned int i = 0; i < burst->flow_count; i++) {
+		if (hits >> i & 1) {
+			const struct session *session = session_table_at(lcore->table, refs[i].index);
+
+			rte_prefetch0(&session->route);
+			rte_prefetch0(&session->receive);
+		}
+	}
+	for (unsigned int i = 0; i < burst->flow_count; i++) {
+		const struct packet *packet = burst->flow_packets[i];
+		struct rte_mbuf *mbuf = burst->flows[i];
+		enum drop_reason reason;
+
+		if (unlikely((hits >> i & 1) == 0)) {
+			reason = judge_unknown(private, packet, burst->again);
+			if (reason == DROP_NONE)
+				burst->control[burst->control_count++] = mbuf;
+			else
+				finish(lcore, burst, mbuf, reason);
+			continue;
+		}
+		if (unlikely(packet->kind == PACKET_RTCP)) {
+			/* Counted; nothing in it, a BYE least of all, may touch a call: anyone could have sent it. */
+			rtcp++;
+			finish(lcore, burst, mbuf, DROP_NONE);
+			continue;
+		}
+		rtp++;
+		reason = deliver(lcore, rte_pktmbuf_mtod_offset(mbuf, const uint8_t *, packet->payload_offset), packet, refs[i]);
+		delivered += reason == DROP_NONE;
+		finish(lcore, burst, mbuf, reason);
+	}
+	lcore_count(&lcore->counters.rtp, rtp);
+	lcore_count(&lcore->counters.rtcp, rtcp);
+	lcore_count(&lcore->counters.delivered, delivered);
+}
+
+void lcore_publish(struct lcore *lcore)
+{
+	struct lcore_private *private = lcore_private(lcore);
+
+	while (private->touched != 0) {
+		unsigned int slot = (unsigned int)__builtin_ctzll(private->touched);
+
+		private->touched &= private->touched - 1;
+		vl_ring_publish(&private->channels[slot]->up[lcore->index]);
+	}
+}
+
+static void receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, struct burst *burst)
+{
+	burst->flow_count = burst->control_count = burst->done_count = 0;
+	for (unsigned int i = 0; i < count; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void *));
+	for (unsigned int i = 0; i < count; i++)
+		sort_packet(lcore, burst, mbufs[i], &burst->packets[i]);
+	if (burst->flow_count > 0)
+		handle_flows(lcore, burst);
+	lcore_publish(lcore);
+	if (burst->control_count > 0) {
+		unsigned int sent =
+			rte_ring_sp_enqueue_burst(lcore->to_control, (void *const *)burst->control, burst->control_count, NULL);
+
+		lcore_drop(lcore, DROP_LEARN_FULL, burst->control_count - sent);
+		rte_pktmbuf_free_bulk(burst->control + sent, burst->control_count - sent);
+	}
+	rte_pktmbuf_free_bulk(burst->done, burst->done_count);
+}
+
+void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port)
+{
+	struct burst burst;
+
+	burst.port = port;
+	burst.again = false;
+	receive(lcore, mbufs, count, &burst);
+}
+
+void lcore_receive_again(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count)
+{
+	struct burst burst;
+
+	burst.again = true;
+	receive(lcore, mbufs, count, &burst);
+}

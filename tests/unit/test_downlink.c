@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The model's audio: pieces of any size, pace, barge-in, ends of turns, bounds. */
+#include "unit.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "ai_workers/downlink.h"
+#include "shared/base64.h"
+
+#define MS_BYTES 48u /* of 24 kHz PCM */
+
+static struct downlink downlink;
+static struct vl_worker_stats stats;
+static uint64_t now;
+static char base64[1u << 21];
+
+static void begin(void)
+{
+	ck_assert_int_eq(downlink_init(&downlink, VL_G711_PCMU), 0);
+	memset(&stats, 0, sizeof(stats));
+	now = 5000;
+}
+
+static void end(void)
+{
+	downlink_free(&downlink);
+}
+
+static int feed(const void *pcm, size_t bytes)
+{
+	return downlink_audio(&downlink, base64, vl_base64_encode(base64, pcm, bytes), now, &stats);
+}
+
+/* A tone of 24 kHz PCM. */
+static const uint8_t *tone(void)
+{
+	static int16_t pcm[24 * 10000];
+
+	if (pcm[1] == 0)
+		for (size_t i = 0; i < sizeof(pcm) / sizeof(pcm[0]); i++)
+			pcm[i] = (int16_t)lrint(8000.0 * sin(2.0 * 3.14159265358979 * 440.0 * (double)i / 24000.0));
+	return (const uint8_t *)pcm;
+}
+
+/* Take everything that is due now. Returns the frames; flushes and marks are counted. */
+static unsigned int flushes, marks;
+static unsigned int take_due(uint8_t *to)
+{
+	enum downlink_due due;
+	uint8_t frame[DOWNLINK_FRAME];
+	unsigned int frames = 0;
+
+	flushes = marks = 0;
+	while ((due = downlink_next(&downlink, now)) != DOWNLINK_NOTHING) {
+		downlink_take(&downlink, due, frame, now);
+		flushes += due == DOWNLINK_FLUSH_DUE;
+		marks += due == DOWNLINK_MARK_DUE;
+		if (due != DOWNLINK_FRAME_DUE)
+			continue;
+		if (to != NULL)
+			memcpy(to + frames * DOWNLINK_FRAME, frame, DOWNLINK_FRAME);
+		frames++;
+	}
+	return frames;
+}
+
+/* However the audio is cut, the caller hears the same. */
+START_TEST(test_downlink_any_pieces)
+{
+	static const size_t pieces[] = {1, 2, 3, 7, 1919, 1920, 6240, 28800, 28801};
+	static uint8_t whole[16000], cut[16000];
+	size_t total = 1000 * MS_BYTES, count;
+
+	ck_assert_int_eq(feed(tone(), total), 0);
+	downlink_generation_complete(&downlink);
+	count = downlink.queue.len;
+	ck_assert_uint_eq(count, 8000);
+	byte_queue_pop(&downlink.queue, whole, count);
+	for (size_t p = 0; p < sizeof(pieces) / sizeof(pieces[0]); p++) {
+		end();
+		begin();
+		for (size_t at = 0; at < total; at += pieces[p])
+			ck_assert_int_eq(feed(tone() + at, total - at < pieces[p] ? total - at : pieces[p]), 0);
+		downlink_generation_complete(&downlink);
+		ck_assert_msg(downlink.queue.len == count, "pieces of %zu: %zu bytes", pieces[p], downlink.queue.len);
+		byte_queue_pop(&downlink.queue, cut, count);
+		ck_assert_mem_eq(whole, cut, count);
+	}
+}
+END_TEST
+
+START_TEST(test_downlink_tail_is_padded)
+{
+	uint8_t frames[5 * DOWNLINK_FRAME];
+
+	ck_assert_int_eq(feed(tone(), 90 * MS_BYTES), 0);
+	downlink_generation_complete(&downlink);
+	ck_assert_uint_eq(downlink.queue.len, 5 * DOWNLINK_FRAME);
+	byte_queue_pop(&downlink.queue, frames, sizeof(frames));
+	for (size_t i = 90 * 8 + 1; i < sizeof(frames); i++)
+		ck_assert_uint_eq(frames[i], 0xff);
+}
+END_TEST
+
+START_TEST(test_downlink_prebuffer)
+{
+	feed(tone(), 80 * MS_BYTES);
+	ck_assert_uint_eq(take_due(NULL), 0);
+	feed(tone(), 40 * MS_BYTES);
+	ck_assert_uint_gt(take_due(NULL), 0);
+	end();
+	begin();
+	/* A word shorter than the prebuffer starts when it is known to be all. */
+	feed(tone(), 60 * MS_BYTES);
+	ck_assert_uint_eq(take_due(NULL), 0);
+	downlink_generation_complete(&downlink);
+	ck_assert_uint_eq(take_due(NULL), 3);
+	ck_assert_uint_eq(marks, 1);
+}
+END_TEST
+
+/* The data plane's queue is kept at DOWNLINK_AHEAD_MS and never overrun, by its clock and not by the messages'. */
+START_TEST(test_downlink_pace)
+{
+	unsigned int frames = 0;
+	uint64_t start;
+
+	feed(tone(), 5000 * MS_BYTES);
+	downlink_generation_complete(&downlink);
+	start = now;
+	while (downlink.queue.len > 0) {
+		unsigned int played, queued;
+
+		frames += take_due(NULL);
+		played = (unsigned int)((now - start) / DOWNLINK_FRAME_MS);
+		queued = frames - played;
+		ck_assert_uint_le(queued, DOWNLINK_AHEAD_MS / DOWNLINK_FRAME_MS + 1);
+		if (frames < 250)
+			ck_assert_uint_ge(queued, DOWNLINK_AHEAD_MS / DOWNLINK_FRAME_MS - 1);
+		now += 5;
+	}
+	ck_assert_uint_eq(frames, 250);
+	ck_assert_uint_eq(marks, 1);
+}
+END_TEST
+
+START_TEST(test_downlink_stall_gathers_again)
+{
+	feed(tone(), 200 * MS_BYTES);
+	take_due(NULL);
+	now += 100;
+	take_due(NULL);
+	now += 2000; /* ran dry in the middle of a sentence */
+	feed(tone(), 60 * MS_BYTES);
+	ck_assert_uint_eq(take_due(NULL), 0);
+	feed(tone(), 60 * MS_BYTES);
+	ck_assert_uint_gt(take_due(NULL), 0);
+}
+END_TEST
+
+START_TEST(test_downlink_interrupted)
+{
+	feed(tone(), 5001 * MS_BYTES + 1);
+	take_due(NULL);
+	ck_assert(downlink.speaking);
+	downlink_interrupted(&downlink, now, &stats);
+	ck_assert_uint_eq(downlink.turn, 1);
+	ck_assert(!downlink.speaking);
+	ck_assert_uint_eq(downlink.queue.len, 0);
+	ck_assert(!downlink.half);
+	ck_assert_uint_gt(atomic_load(&stats.down_discarded_ms), 4000);
+	ck_assert_uint_eq(take_due(NULL), 0);
+	ck_assert_uint_eq(flushes, 1);
+	ck_assert_uint_eq(marks, 0);
+	/* What is still under way of the cut turn is not heard. */
+	feed(tone(), 300 * MS_BYTES);
+	ck_assert_uint_eq(downlink.queue.len, 0);
+	downlink_generation_complete(&downlink);
+	ck_assert_uint_eq(take_due(NULL) + marks, 0);
+	downlink_turn_complete(&downlink);
+	/* The next turn is. */
+	feed(tone(), 300 * MS_BYTES);
+	ck_assert_uint_gt(take_due(NULL), 0);
+	ck_assert_uint_eq(flushes, 0);
+	/* A mark of the old turn says nothing about this one. */
+	ck_assert(!downlink_drained(&downlink, 0));
+	ck_assert(downlink.speaking);
+}
+END_TEST
+
+START_TEST(test_downlink_mute_ends)
+{
+	downlink_interrupted(&downlink, now, &stats);
+	now += DOWNLINK_MUTE_MS; /* no turnComplete came */
+	feed(tone(), 300 * MS_BYTES);
+	ck_assert_uint_gt(downlink.queue.len, 0);
+}
+END_TEST
+
+/* After barge-in the new turn sounds as if there had never been another: nothing of the filter is left. */
+START_TEST(test_downlink_interrupted_leaves_nothing)
+{
+	static const uint8_t zeros[200 * MS_BYTES];
+	uint8_t frames[20 * DOWNLINK_FRAME];
+	unsigned int count;
+
+	feed(tone(), 101 * MS_BYTES + 1);
+	downlink_interrupted(&downlink, now, &stats);
+	downlink_turn_complete(&downlink);
+	feed(zeros, sizeof(zeros));
+	now += 1;
+	count = take_due(frames);
+	ck_assert_uint_gt(count, 0);
+	for (size_t i = 0; i < count * DOWNLINK_FRAME; i++)
+		ck_assert_uint_eq(frames[i], 0xff);
+}
+END_TEST
+
+START_TEST(test_downlink_drained)
+{
+	feed(tone(), 100 * MS_BYTES);
+	take_due(NULL);
+	ck_assert(!downlink_drained(&downlink, 0)); /* no mark was sent */
+	downlink_generation_complete(&downlink);
+	while (downlink.queue.len > 0 || downlink.mark_due) {
+		take_due(NULL);
+		now += 5;
+	}
+	ck_assert(!downlink_drained(&downlink, 1));
+	ck_assert(downlink_drained(&downlink, 0));
+	ck_assert(!downlink_drained(&downlink, 0));
+	/* turnComplete without generationComplete ends a turn as well. */
+	feed(tone(), 100 * MS_BYTES);
+	take_due(NULL);
+	downlink_turn_complete(&downlink);
+	now += 1000;
+	take_due(NULL);
+	ck_assert_uint_eq(marks, 1);
+}
+END_TEST
+
+START_TEST(test_downlink_bad_base64)
+{
+	ck_assert_int_eq(downlink_audio(&downlink, "AA!A", 4, now, &stats), -EBADMSG);
+	ck_assert_int_eq(downlink_audio(&downlink, "AAA", 3, now, &stats), -EBADMSG);
+	ck_assert_int_eq(downlink_audio(&downlink, "", 0, now, &stats), 0);
+	ck_assert_int_eq(feed(tone(), 2), 0);
+}
+END_TEST
+
+START_TEST(test_downlink_bounds)
+{
+	bool reading = true;
+	int result = 0;
+
+	for (int i = 0; i < 6; i++) {
+		ck_assert(downlink_wants_more(&downlink, reading));
+		ck_assert_int_eq(feed(tone(), 10000 * MS_BYTES), 0);
+	}
+	feed(tone(), 100 * MS_BYTES); /* the filter keeps a little back */
+	reading = downlink_wants_more(&downlink, reading);
+	ck_assert(!reading);
+	byte_queue_pop(&downlink.queue, NULL, downlink.queue.len - 8 * DOWNLINK_RESUME_MS);
+	ck_assert(!downlink_wants_more(&downlink, reading));
+	byte_queue_pop(&downlink.queue, NULL, 80);
+	ck_assert(downlink_wants_more(&downlink, reading));
+	/* A service that goes on although nobody reads costs its own audio, not our memory. */
+	for (int i = 0; i < 30 && result == 0; i++)
+		result = feed(tone(), 10000 * MS_BYTES);
+	ck_assert_int_eq(result, -ENOBUFS);
+	ck_assert_uint_le(downlink.queue.len, (DOWNLINK_MAX_MS + 100) * 8);
+	ck_assert_uint_gt(atomic_load(&stats.down_discarded_ms), 0);
+}
+END_TEST
+
+START_TEST(test_downlink_restart)
+{
+	feed(tone(), 1000 * MS_BYTES);
+	take_due(NULL);
+	downlink_interrupted(&downlink, now, &stats);
+	downlink_turn_complete(&downlink);
+	feed(tone(), 1000 * MS_BYTES);
+	downlink_restart(&downlink);
+	ck_assert_uint_eq(downlink.turn, 0);
+	ck_assert_uint_gt(take_due(NULL), 0);
+	ck_assert_uint_eq(flushes, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("downlink");
+
+	unit_add_fixture(
+		suite, "audio", begin, end, test_downlink_any_pieces, test_downlink_tail_is_padded, test_downlink_bad_base64);
+	unit_add_fixture(suite, "pace", begin, end, test_downlink_prebuffer, test_downlink_pace,
+		test_downlink_stall_gathers_again, test_downlink_bounds, test_downlink_restart);
+	unit_add_fixture(suite, "turns", begin, end, test_downlink_interrupted, test_downlink_mute_ends,
+		test_downlink_interrupted_leaves_nothing, test_downlink_drained);
+	return unit_run(suite);
+}
