@@ -273,10 +273,11 @@ bool binding_give(struct binding *binding, struct binding_entry *entry, const st
 	}
 	if (entry->unknown || !endpoint_equal(&entry->expected, &source)) {
 		expect_end(binding, entry);
-		expect_begin(binding, entry, &source, false, true);
-	} else {
-		claim_end(binding, entry);
+		/* After a NAT rebinding it may be back where it was signalled. */
+		expect_begin(binding, entry, &source, false,
+			entry->session.remote_port_unknown || !endpoint_equal(&entry->session.remote, &source));
 	}
+	claim_end(binding, entry);
 	entry->flow = *key;
 	entry->bound = entry->ever_bound = true;
 	set_join(binding, BINDING_KIND_FLOW, key, entry);

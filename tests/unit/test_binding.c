@@ -715,6 +715,22 @@ START_TEST(test_binding_nat_rebind_is_evicted_by_signalling)
 }
 END_TEST
 
+/* Back where it was signalled, the call has not learned its source: signalling of another call there makes two, and evicts nobody. */
+START_TEST(test_binding_nat_rebind_and_back)
+{
+	begin(0, "10.77.0.2", 18920, F_NAT, 0);
+	packet("10.77.0.2", 18920, 77, 1, 0);
+	stream("10.77.0.2", 40000, 77, 4, 100, true);
+	expect_session(BIND, 0);
+	stream("10.77.0.2", 18920, 77, 4, 1000, true);
+	expect_session(BIND, 0);
+	begin(1, "10.77.0.2", 18920, 0, 2000);
+	ck_assert(!verdict.evicted);
+	packet("10.77.0.2", 18920, 77, 9, 2000);
+	expect_session(DELIVER, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("binding");
@@ -734,6 +750,7 @@ int main(void)
 		test_binding_signalling_evicts_learned);
 	group(suite, "relock", test_binding_relock, test_binding_relock_refused_while_heard, test_binding_relock_competing);
 	group(suite, "nat-rebind", test_binding_nat_rebind, test_binding_nat_rebind_only_if_unique,
-		test_binding_nat_rebind_refused_while_heard, test_binding_nat_rebind_is_evicted_by_signalling);
+		test_binding_nat_rebind_refused_while_heard, test_binding_nat_rebind_is_evicted_by_signalling,
+		test_binding_nat_rebind_and_back);
 	return unit_run(suite);
 }
