@@ -28,7 +28,7 @@ static const char usage[] =
 	"  --version            show the version and end\n"
 	"  --help               show this and end; EAL options are in DPDK's documentation\n"
 	"\n"
-	"example: voxlane-dataplane -l 0-1 --in-memory --no-huge -m 512 --no-pci --vdev=net_tap0,iface=voxlane0 -- "
+	"example: voxlane-dataplane -l 0-1 --no-huge --no-shconf -m 512 --no-pci --vdev=net_tap0,iface=voxlane0 -- "
 	"--config voxlane.json\n";
 
 struct options {
@@ -48,6 +48,7 @@ void dataplane_random(void *bytes, size_t size)
 /* Read our own options, `argv[0]` being the program. Returns 0 or -1 with a message printed. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
+	static char name[] = "voxlane-dataplane";
 	static const struct option table[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", optional_argument, NULL, 'k'},
@@ -57,7 +58,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 	};
 	int option;
 
-	optind = 0; /* start over: the EAL used getopt before us */
+	argv[0] = name; /* it may be the "--" */
+	optind = 0;	/* the EAL will use getopt too */
 	while ((option = getopt_long(argc, argv, "+", table, NULL)) != -1) {
 		switch (option) {
 		case 'c':
@@ -77,12 +79,12 @@ static int parse_options(int argc, char **argv, struct options *options)
 			options->help = true;
 			break;
 		default:
-			fputs(usage, stderr);
+			fputs("voxlane-dataplane: see voxlane-dataplane --help\n", stderr); /* getopt said what is wrong */
 			return -1;
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "voxlane-dataplane: unexpected argument '%s'\n%s", argv[optind], usage);
+		fprintf(stderr, "voxlane-dataplane: unexpected argument '%s'; see voxlane-dataplane --help\n", argv[optind]);
 		return -1;
 	}
 	return 0;
@@ -185,7 +187,9 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (options.config == NULL) {
-		fprintf(stderr, "voxlane-dataplane: --config FILE is missing\n%s", usage);
+		fprintf(stderr, "voxlane-dataplane: %s; see voxlane-dataplane --help\n",
+			own > 0 ? "--config FILE is missing"
+				: "--config FILE is missing: our options come behind the EAL's and a '--'");
 		return EXIT_FAILURE;
 	}
 	if (options.check)
