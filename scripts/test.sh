@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs the tests. The last line is "N passed, N failed, N skipped".
-# usage: sudo ./scripts/test.sh [lint] [unit] [sanitize] [smoke] [fuzz]     all of them by default
+# usage: sudo ./scripts/test.sh [lint] [unit] [sanitize] [conformance] [smoke] [fuzz]     all of them by default
 #   unit      unit tests of the normal build
 #   sanitize  the same under AddressSanitizer and UndefinedBehaviorSanitizer
+#   conformance  the emulator against Google's own SDK; skips itself without Node.js 20
 #   smoke     the real programs in network namespaces
 #   fuzz      each fuzz target for FUZZ_SECONDS (120)
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$VL_ROOT"
 suites=("$@")
-[ $# -gt 0 ] || suites=(lint unit sanitize smoke fuzz)
+[ $# -gt 0 ] || suites=(lint unit sanitize conformance smoke fuzz)
 for suite in "${suites[@]}"; do
 	case $suite in
-	lint | unit | sanitize | smoke | fuzz) ;;
-	*) die "'$suite' is no suite; there are lint, unit, sanitize, smoke and fuzz." ;;
+	lint | unit | sanitize | conformance | smoke | fuzz) ;;
+	*) die "'$suite' is no suite; there are lint, unit, sanitize, conformance, smoke and fuzz." ;;
 	esac
 done
 wanted() { [[ " ${suites[*]} " == *" $1 "* ]]; }
@@ -78,6 +79,11 @@ if wanted sanitize; then
 	step "unit tests under ASan and UBSan"
 	build "$VL_BUILD-sanitize" -Db_sanitize=address,undefined
 	run_meson "$VL_BUILD-sanitize" unit
+fi
+if wanted conformance; then
+	step "the emulator against Google's own SDK"
+	run_meson "$VL_BUILD" conformance
+	sed -nE 's/^1\.\.0 # SKIP (.*)/      skipped: \1/p' "$VL_BUILD/meson-logs/testlog.txt" 2>/dev/null || true
 fi
 if wanted smoke; then
 	step "smoke tests in network namespaces (a few minutes)"
