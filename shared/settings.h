@@ -75,7 +75,7 @@ int vl_settings_parse(const struct vl_setting *members, const cJSON *document, v
 /* Free what vl_settings_parse() allocated below `target`, overwriting strings first; `target` itself is zero behind. Any thread. */
 void vl_settings_free(const struct vl_setting *members, void *target);
 
-/* Write every setting of an accepted document with its effective value, one a line: path, value, unit, "default" where it was not given. */
+/* Write every setting of an accepted document with its effective value, one a line: path, value, unit, and "default" or, where it was given, the default. */
 void vl_settings_explain(const struct vl_setting *members, const cJSON *document, FILE *to);
 
 /* Write the rows of a Markdown reference table: name, type and range, default, unit, reloadable, meaning. */

@@ -4,10 +4,17 @@
 
 #include <string.h>
 
-/* "sessions.max  10000  calls  default": the columns of the explanation. */
+/* "sessions.max  500  calls  default 10000": the columns of the explanation. */
 static void explain_line(const char *path, const char *value, const struct vl_setting *setting, bool given, FILE *to)
 {
-	fprintf(to, "%-36s %-34s %-10s %s\n", path, value, setting->unit == NULL ? "" : setting->unit, given ? "" : "default");
+	const char *unit = setting->unit == NULL ? "" : setting->unit;
+
+	if (!given)
+		fprintf(to, "%-36s %-34s %-10s default\n", path, value, unit);
+	else if (setting->fallback != NULL)
+		fprintf(to, "%-36s %-34s %-10s default %s\n", path, value, unit, setting->fallback);
+	else
+		fprintf(to, "%-36s %s\n", path, value);
 }
 
 static void explain_members(const struct vl_setting *members, const cJSON *object, char path[VL_JSON_PATH_SIZE], FILE *to);
