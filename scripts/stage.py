@@ -313,7 +313,7 @@ class Stage:
         """Start the data plane with its port on a tap, wait for its control socket, and give the tap to the callers."""
         # DPDK 22.11 refuses --in-memory together with --no-huge.
         memory = ["--in-memory"] if hugepages else ["--no-huge", "--no-shconf"]
-        eal = ["-l", lcores, "--no-pci", *memory, "-m", memory_mb, "--file-prefix", self.prefix,
+        eal = ["--lcores", lcores, "--no-pci", *memory, "-m", memory_mb, "--file-prefix", self.prefix,
                "--vdev", f"net_tap0,iface={self.tap}", *extra]
         plane = self.start("dataplane", binary(program), *eal, "--", "--config", config, namespace=self.core)
         control = self.directory / "control.sock"

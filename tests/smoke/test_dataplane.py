@@ -20,8 +20,10 @@ class DataPlane(SmokeCase):
         super().setUp()
         self.workers = []
 
+    lcores = "0,1"
+
     def start(self, **changes):
-        self.scene.start_plane(self.scene.configuration(**changes))
+        self.scene.start_plane(self.scene.configuration(**changes), lcores=self.lcores)
         self.scene.control.call("events.subscribe")
 
     def worker(self, name, *users, **more):
@@ -181,9 +183,8 @@ class DataPlane(SmokeCase):
         self.assertFalse(bad.pump())
         self.workers.remove(bad)
         self.assertEqual(s.drops()["down_corrupt"] > 0, True)
-        before = len(good.audio(open_good))
         self.talk({1: caller_good}, 0.3)
-        stage.wait_for(lambda: good.pump() and len(good.audio(open_good)) == before + 15, 2, "the good worker's audio")
+        stage.wait_for(lambda: good.pump() and len(good.audio(open_good)) == 50 + 15, 2, "all of the good worker's audio")
 
     def test_calls_nobody_is_heard_on_end(self):
         s = self.scene
@@ -241,6 +242,23 @@ class DataPlane(SmokeCase):
         self.assertEqual(refusal("admin2", 7002, trunk="own-ports", address="10.77.1.9")["code"], -32004)
         s.create("admin2", 7004)
         self.assertEqual(refusal("admin2", 7006)["code"], -32004)
+
+    def test_several_lcores_share_the_calls(self):
+        s = self.scene
+        self.lcores = "0@0,1@1,2@1,3@1"
+        self.start(lcores={"sleep": True})
+        worker = self.worker("w", "admin2")
+        self.assertEqual(worker.welcome["lcores"], 3)
+        calls = [self.call(worker, "admin2", 18920 + 2 * n, 18920 + 2 * n, 100 + n) for n in range(6)]
+        usable = {opened["lcore"] for _, opened, _ in calls}
+        self.talk({n: caller for n, (_, _, caller) in enumerate(calls)}, 0.5,
+                  lambda number: [worker.speak(opened, tagged(0x50 + n, number)) for n, (_, opened, _) in enumerate(calls)])
+        stage.wait_for(lambda: worker.pump() and len(worker.heard) == 150, 2, "every packet")
+        for n, (_, opened, caller) in enumerate(calls):
+            # A tap moves a flow from queue to queue, so its packets come up several rings: every one once, in whatever order.
+            self.assertEqual(sorted(worker.audio(opened)), [tagged(n, number) for number in range(25)])
+            self.assertEqual({r[5][0] for r in caller.pump()} - {0xff}, {0x50 + n})
+        print(f"# calls are sent by lcores {sorted(usable)} of 3", flush=True)
 
     def test_telemetry_answers_every_command(self):
         s = self.scene
