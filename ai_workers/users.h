@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The users file: where Gemini is, and each user with the API key of their own. The only place in Voxlane that holds keys. Pure but for users_load(), which
- * reads the file. No error or log line repeats a value of this file; every copy of its text is overwritten before it is freed.
+ * The users file: where Gemini is, and each user with the API key of their own. The only place in Voxlane that holds keys. Pure
+ * but for users_load(), which reads the file. No error or log line repeats a value of this file; every copy of its text is
+ * overwritten before it is freed.
  */
 #pragma once
 
@@ -48,18 +49,21 @@ struct users {
 extern const struct vl_setting users_table[];
 
 /*
- * Check a users file of `len` bytes. Any thread. `text` is not changed: the caller overwrites it. Returns the users, to be freed with users_free(), or NULL with
- * errno EINVAL, EMSGSIZE or ENOMEM and every error.
+ * Check a users file of `len` bytes. Any thread. `text` is not changed: the caller overwrites it. Returns the users, to be freed
+ * with users_free(), or NULL with errno EINVAL, EMSGSIZE or ENOMEM and every error.
  */
 struct users *users_parse(const char *text, size_t len, struct vl_errors *errors);
 
 /*
- * Whether a file of this mode and owner is a safe place for keys, for a process of effective user `euid`: nobody else may read or write it. Any thread. Returns 0,
- * or -EPERM with an error that says what to run.
+ * Whether a file of this mode and owner is a safe place for keys, for a process of effective user `euid`: nobody else may read or
+ * write it. Any thread. Returns 0, or -EPERM with an error that says what to run.
  */
 int users_check_file(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error);
 
-/* Read and check the file at `path`. Worker, at start. As users_parse(); errno EPERM when others may read it. Errors do not name the file. */
+/*
+ * Read and check the file at `path`. Worker, at start. As users_parse(); errno EPERM when others may read it. Errors do not name
+ * the file.
+ */
 struct users *users_load(const char *path, struct vl_errors *errors);
 
 /* Overwrite every key and text, then free. NULL is legal. */

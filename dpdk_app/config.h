@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The data plane's configuration: a JSON document described by one table (config_table), checked once at start. Pure but for config_load(), which reads the
- * file. doc/configuration.md is written from the same table.
+ * The data plane's configuration: a JSON document described by one table (config_table), checked once at start. Pure but for
+ * config_load(), which reads the file. doc/configuration.md is written from the same table.
  */
 #pragma once
 
@@ -91,12 +91,16 @@ struct config {
 extern const struct vl_setting config_table[];
 
 /*
- * Check a configuration of `len` bytes, `text`, including what no table can say: gateways in their prefix, ports apart from each other, unique trunk
- * names, trunks that share no source. Any thread. Returns the configuration, to be freed with config_free(), or NULL with errno EINVAL, EMSGSIZE or ENOMEM and every error.
+ * Check a configuration of `len` bytes, `text`, including what no table can say: gateways in their prefix, ports apart from each
+ * other, unique trunk names, trunks that share no source. Any thread. Returns the configuration, to be freed with config_free(),
+ * or NULL with errno EINVAL, EMSGSIZE or ENOMEM and every error.
  */
 struct config *config_parse(const char *text, size_t len, struct vl_errors *errors);
 
-/* Read and check a file. Control thread, at start. As config_parse(); a file that cannot be read is an error too (its errno). Errors do not name the file. */
+/*
+ * Read and check a file. Control thread, at start. As config_parse(); a file that cannot be read is an error too (its errno).
+ * Errors do not name the file.
+ */
 struct config *config_load(const char *path, struct vl_errors *errors);
 
 /* Free a configuration; NULL is legal. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of the data plane's configuration. doc/configuration.md is written from it: after a change here run scripts/reference.sh. */
+/*
+ * The table of the data plane's configuration. doc/configuration.md is written from it: after a change here run
+ * scripts/reference.sh.
+ */
 #include "config.h"
 
 #include <errno.h>

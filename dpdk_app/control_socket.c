@@ -271,7 +271,10 @@ static const struct vl_setting subscribe_table[] = {
 	{.name = NULL},
 };
 
-/* events.subscribe and events.unsubscribe {"events"?: [names]}; without the list: every event. Results in the names subscribed to now. */
+/*
+ * events.subscribe and events.unsubscribe {"events"?: [names]}; without the list: every event. Results in the names subscribed to
+ * now.
+ */
 static int client_subscribe(struct client *client, bool add, const cJSON *params, cJSON **result, struct vl_json_rpc_error *error)
 {
 	const struct control_socket *control = client->control;
@@ -386,8 +389,8 @@ static void client_read(struct client *client)
 }
 
 /*
- * After anything happened to a client: write, answer, ask for what it waits on, or find that it is done. Nothing is written behind the answers, so
- * when nothing is unread then no complete value is left in the input.
+ * After anything happened to a client: write, answer, ask for what it waits on, or find that it is done. Nothing is written
+ * behind the answers, so when nothing is unread then no complete value is left in the input.
  */
 static void client_turn(struct client *client)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control socket: a UNIX stream server that speaks JSON-RPC 2.0 to voxlanectl, SIP servers and applications, and sends notifications to those that
- * subscribed. Without DPDK. Everything here is called by one thread, the control thread, and never waits: the owner puts control_socket_fd() into its epoll
- * set and calls control_socket_poll() when it is readable.
+ * The control socket: a UNIX stream server that speaks JSON-RPC 2.0 to voxlanectl, SIP servers and applications, and sends
+ * notifications to those that subscribed. Without DPDK. Everything here is called by one thread, the control thread, and never
+ * waits: the owner puts control_socket_fd() into its epoll set and calls control_socket_poll() when it is readable.
  *
- * Requests of one client are answered in order. A client that does not read its answers is not asked for more requests; one that subscribed and lets its
- * output grow past CONTROL_SOCKET_OUTPUT_MAX is cut off and counted, so a sleeping subscriber costs a bounded amount of memory.
+ * Requests of one client are answered in order. A client that does not read its answers is not asked for more requests; one that
+ * subscribed and lets its output grow past CONTROL_SOCKET_OUTPUT_MAX is cut off and counted, so a sleeping subscriber costs a
+ * bounded amount of memory.
  */
 #pragma once
 
@@ -21,9 +22,9 @@
 struct control_socket;
 
 /*
- * One method. `params` is an object, a list or NULL: give it to vl_json_rpc_params() with the method's table, or to vl_json_rpc_no_params(). Return 0 and set
- * *result (a new tree; NULL means true), or negative with the error filled by vl_json_rpc_fail(). A handler may call control_socket_notify(), never
- * control_socket_poll() or _close().
+ * One method. `params` is an object, a list or NULL: give it to vl_json_rpc_params() with the method's table, or to
+ * vl_json_rpc_no_params(). Return 0 and set *result (a new tree; NULL means true), or negative with the error filled by
+ * vl_json_rpc_fail(). A handler may call control_socket_notify(), never control_socket_poll() or _close().
  */
 struct control_socket_method {
 	const char *name; /* NULL ends the table. "events.subscribe" and "events.unsubscribe" are the socket's own */
@@ -41,9 +42,10 @@ struct control_socket_counts {
 };
 
 /*
- * Listen at `path` with `mode` (0660: owner and group may do everything). A socket file nobody listens on is replaced; one in use is -EADDRINUSE; a file that
- * is no socket is -EEXIST. `methods` and `events` (names of notifications, ends with NULL, at most CONTROL_SOCKET_EVENTS_MAX) outlive the socket; `context` goes to the
- * handlers. Control thread. Returns 0 and sets *control, or -errno with the error set.
+ * Listen at `path` with `mode` (0660: owner and group may do everything). A socket file nobody listens on is replaced; one in use
+ * is -EADDRINUSE; a file that is no socket is -EEXIST. `methods` and `events` (names of notifications, ends with NULL, at most
+ * CONTROL_SOCKET_EVENTS_MAX) outlive the socket; `context` goes to the handlers. Control thread. Returns 0 and sets *control, or
+ * -errno with the error set.
  */
 int control_socket_open(const char *path, mode_t mode, const struct control_socket_method *methods, const char *const *events,
 	void *context, struct control_socket **control, struct vl_error *error);
@@ -58,8 +60,8 @@ int control_socket_fd(const struct control_socket *control);
 void control_socket_poll(struct control_socket *control);
 
 /*
- * Send a notification {"jsonrpc", "method": event, "params"} to every client that subscribed to it. `event` is one of the names given at open. `params` stays the
- * caller's. Cheap when nobody subscribed. Control thread.
+ * Send a notification {"jsonrpc", "method": event, "params"} to every client that subscribed to it. `event` is one of the names
+ * given at open. `params` stays the caller's. Cheap when nobody subscribed. Control thread.
  */
 void control_socket_notify(struct control_socket *control, const char *event, const cJSON *params);
 

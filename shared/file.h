@@ -15,8 +15,9 @@ struct vl_file {
 };
 
 /*
- * Read a regular file of at most `max` bytes. Mode and owner are those of the very file that was read. At start, any process. The caller frees with vl_file_free().
- * Returns 0 or -errno (-EMSGSIZE: too long, -EINVAL: no regular file) with the reason, to which the caller adds the path.
+ * Read a regular file of at most `max` bytes. Mode and owner are those of the very file that was read. At start, any process. The
+ * caller frees with vl_file_free(). Returns 0 or -errno (-EMSGSIZE: too long, -EINVAL: no regular file) with the reason, to which
+ * the caller adds the path.
  */
 int vl_file_read(const char *path, size_t max, struct vl_file *file, struct vl_error *error);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Strict JSON over cJSON: a scanner that accepts exactly RFC 8259 and knows line and column, then cJSON's tree, then the check for duplicates.
+ * Strict JSON over cJSON: a scanner that accepts exactly RFC 8259 and knows line and column, then cJSON's tree, then the check
+ * for duplicates.
  */
 #include "json.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON-RPC 2.0 (https://www.jsonrpc.org/specification) without a transport: cut a byte stream into JSON values, answer one value (a request, a notification or
- * a batch), and check parameters by table. Pure. Values follow each other on the stream directly or with white space between them, as SPDK does it;
- * newlines mean nothing.
+ * JSON-RPC 2.0 (https://www.jsonrpc.org/specification) without a transport: cut a byte stream into JSON values, answer one value
+ * (a request, a notification or a batch), and check parameters by table. Pure. Values follow each other on the stream directly or
+ * with white space between them, as SPDK does it; newlines mean nothing.
  */
 #pragma once
 
@@ -37,15 +37,16 @@ struct vl_json_rpc_error {
 };
 
 /*
- * Say why a method refuses. `param` names the offending parameter by path, NULL when it is none's fault. The message becomes "param: reason". Any thread.
- * Returns -EINVAL, so that a handler can end with it.
+ * Say why a method refuses. `param` names the offending parameter by path, NULL when it is none's fault. The message becomes
+ * "param: reason". Any thread. Returns -EINVAL, so that a handler can end with it.
  */
 int vl_json_rpc_fail(struct vl_json_rpc_error *error, enum vl_json_rpc_code code, const char *param, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /*
- * Check `params` against a table and fill `target`, which the caller zeroed; absent params are an empty object, a list is refused. Any thread. Free with
- * vl_settings_free() if the table allocates (lists, strings of size 0). Returns 0 or -EINVAL with the error set to INVALID_PARAMS and the path.
+ * Check `params` against a table and fill `target`, which the caller zeroed; absent params are an empty object, a list is
+ * refused. Any thread. Free with vl_settings_free() if the table allocates (lists, strings of size 0). Returns 0 or -EINVAL with
+ * the error set to INVALID_PARAMS and the path.
  */
 int vl_json_rpc_params(const cJSON *params, const struct vl_setting *table, void *target, struct vl_json_rpc_error *error);
 
@@ -61,23 +62,23 @@ struct vl_json_rpc_splitter {
 };
 
 /*
- * Find the first complete object or list in a buffer that holds the stream from the last one's end. Any thread. Each byte is looked at once, however often it is
- * called with more. Returns 1: the value is [*start, *end), drop *end bytes from the buffer's front and call again; 0: more bytes are needed
- * (drop `start` bytes of leading space if the buffer is full); -EPROTO: neither object nor list; -EMSGSIZE: longer than VL_JSON_RPC_MESSAGE_MAX. After an error
- * the stream cannot be followed any more.
+ * Find the first complete object or list in a buffer that holds the stream from the last one's end. Any thread. Each byte is
+ * looked at once, however often it is called with more. Returns 1: the value is [*start, *end), drop *end bytes from the buffer's
+ * front and call again; 0: more bytes are needed (drop `start` bytes of leading space if the buffer is full); -EPROTO: neither
+ * object nor list; -EMSGSIZE: longer than VL_JSON_RPC_MESSAGE_MAX. After an error the stream cannot be followed any more.
  */
 int vl_json_rpc_split(struct vl_json_rpc_splitter *splitter, const char *buffer, size_t len, size_t *start, size_t *end);
 
 /*
- * Carries out one method. `params` is an object, a list or NULL. Return 0 and set *result (a new tree, whose owner the caller becomes; NULL means true), or
- * negative with the error filled; an error left at code 0 becomes INTERNAL_ERROR.
+ * Carries out one method. `params` is an object, a list or NULL. Return 0 and set *result (a new tree, whose owner the caller
+ * becomes; NULL means true), or negative with the error filled; an error left at code 0 becomes INTERNAL_ERROR.
  */
 typedef int vl_json_rpc_call(
 	void *context, const char *method, const cJSON *params, cJSON **result, struct vl_json_rpc_error *error);
 
 /*
- * Answer one value of the stream: parse, check the envelope, call, and build the response. Any thread. Returns the response (a new tree), or NULL when there is
- * none to send (notifications) or, with errno ENOMEM, when memory ran out.
+ * Answer one value of the stream: parse, check the envelope, call, and build the response. Any thread. Returns the response (a
+ * new tree), or NULL when there is none to send (notifications) or, with errno ENOMEM, when memory ran out.
  */
 cJSON *vl_json_rpc_answer(const char *text, size_t len, vl_json_rpc_call *call, void *context);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parser behind settings.h; the two writers are in settings_text.c. Defaults are JSON text that goes through the same checks as a value from the
- * document, so a default can never be one that the document could not say.
+ * The parser behind settings.h; the two writers are in settings_text.c. Defaults are JSON text that goes through the same checks
+ * as a value from the document, so a default can never be one that the document could not say.
  */
 #include "settings.h"
 

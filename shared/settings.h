@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Documents described by tables. One table per document (configuration, users file, parameters of a control method) drives the parser that fills a struct, the
- * explanation of --check-config, and the reference page, so the three cannot disagree. Pure: no I/O beyond the stdio stream given.
+ * Documents described by tables. One table per document (configuration, users file, parameters of a control method) drives the
+ * parser that fills a struct, the explanation of --check-config, and the reference page, so the three cannot disagree. Pure: no
+ * I/O beyond the stdio stream given.
  */
 #pragma once
 
@@ -66,16 +67,21 @@ struct vl_errors {
 void vl_errors_add(struct vl_errors *errors, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /*
- * Check `document` against the table and fill `target`, which the caller zeroed. Any thread. A NULL document counts as an empty object. Unknown members,
- * wrong types and values out of range are all reported with their path. Returns 0, and the caller frees with vl_settings_free(); or -EINVAL or -ENOMEM
- * with nothing left to free.
+ * Check `document` against the table and fill `target`, which the caller zeroed. Any thread. A NULL document counts as an empty
+ * object. Unknown members, wrong types and values out of range are all reported with their path. Returns 0, and the caller frees
+ * with vl_settings_free(); or -EINVAL or -ENOMEM with nothing left to free.
  */
 int vl_settings_parse(const struct vl_setting *members, const cJSON *document, void *target, struct vl_errors *errors);
 
-/* Free what vl_settings_parse() allocated below `target`, overwriting strings first; `target` itself is zero behind. Any thread. */
+/*
+ * Free what vl_settings_parse() allocated below `target`, overwriting strings first; `target` itself is zero behind. Any thread.
+ */
 void vl_settings_free(const struct vl_setting *members, void *target);
 
-/* Write every setting of an accepted document with its effective value, one a line: path, value, unit, and "default" or, where it was given, the default. */
+/*
+ * Write every setting of an accepted document with its effective value, one a line: path, value, unit, and "default" or, where it
+ * was given, the default.
+ */
 void vl_settings_explain(const struct vl_setting *members, const cJSON *document, FILE *to);
 
 /* Write the rows of a Markdown reference table: name, type and range, default, unit, reloadable, meaning. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the data plane's configuration. What is refused says why in printable text; what is accepted keeps the promises others rely on. */
+/*
+ * Fuzz target: the data plane's configuration. What is refused says why in printable text; what is accepted keeps the promises
+ * others rely on.
+ */
 #include <stdio.h>
 #include <string.h>
 

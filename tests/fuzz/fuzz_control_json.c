@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz target: what arrives on the control socket. The first byte says in which pieces the rest arrives. However it is cut, the same values are found; each is
- * answered by methods that check their params against a table with every type; and every answer is JSON by our own strict parser.
+ * Fuzz target: what arrives on the control socket. The first byte says in which pieces the rest arrives. However it is cut, the
+ * same values are found; each is answered by methods that check their params against a table with every type; and every answer is
+ * JSON by our own strict parser.
  */
 #include <stdbool.h>
 #include <string.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: the users file. No error ever repeats a key, wherever it stands; what is accepted can be put into HTTP headers and found by name. */
+/*
+ * Fuzz target: the users file. No error ever repeats a key, wherever it stands; what is accepted can be put into HTTP headers and
+ * found by name.
+ */
 #include <string.h>
 
 #include "ai_workers/users.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes doc/configuration.md from the tables that the parsers use, so the page cannot say anything else than the programs do. A unit test compares the
- * page with what this writes; scripts/reference.sh writes it again.
+ * Writes doc/configuration.md from the tables that the parsers use, so the page cannot say anything else than the programs do. A
+ * unit test compares the page with what this writes; scripts/reference.sh writes it again.
  */
 #include <stdio.h>
 
