@@ -376,6 +376,7 @@ static void leave_place(struct binding *binding, struct binding_entry *entry, ui
 {
 	struct flow_key key = claim_key(entry);
 
+	binding_trial_expire(binding, now_ms);
 	if (entry->bound)
 		quarantine_flow(binding, entry, now_ms);
 	else if (!entry->unknown)

@@ -15,26 +15,25 @@
 
 /* --- what was left behind --- */
 
-static void left_add(const struct world *world, struct left *left, int call, uint64_t duration_ms)
-{
-	uint32_t generation = world->ghost.calls[call].generation;
-
-	if (left->generation[call] != generation && left->until_ms[call] > left->dead_until_ms)
-		left->dead_until_ms = left->until_ms[call];
-	left->generation[call] = generation;
-	left->until_ms[call] = world->now_ms + duration_ms;
-}
-
 /* Whether another call than the present one of this slot left it a moment ago. */
 static bool left_refuses(const struct world *world, const struct left *left, int call)
 {
-	if (left->dead_until_ms > world->now_ms)
+	if (left->shared_until_ms > world->now_ms)
 		return true;
 	for (int other = 0; other < CALLS; other++)
 		if (left->until_ms[other] > world->now_ms &&
 			(other != call || left->generation[other] != world->ghost.calls[call].generation))
 			return true;
 	return false;
+}
+
+/* What several calls left is refused to all of them until the last one's time is over. */
+static void left_add(const struct world *world, struct left *left, int call, uint64_t duration_ms)
+{
+	if (left_refuses(world, left, call))
+		left->shared_until_ms = world->now_ms + duration_ms;
+	left->generation[call] = world->ghost.calls[call].generation;
+	left->until_ms[call] = world->now_ms + duration_ms;
 }
 
 static void leave_flow(struct world *world, int call, int flow)

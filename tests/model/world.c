@@ -228,7 +228,7 @@ static uint64_t hash_left(const struct world *world, const struct left *left, ui
 			hash = mix(hash,
 				world->ghost.calls[call].open && world->ghost.calls[call].generation == left->generation[call]);
 	}
-	return mix(hash, rest(world->now_ms, left->dead_until_ms));
+	return mix(hash, rest(world->now_ms, left->shared_until_ms));
 }
 
 static uint64_t hash_ghost(const struct world *world)

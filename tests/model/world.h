@@ -85,7 +85,7 @@ static inline int flow_of(int source, int ssrc)
 struct left {
 	uint64_t until_ms[CALLS]; /* by the call of this slot and generation */
 	uint32_t generation[CALLS];
-	uint64_t dead_until_ms; /* by calls whose slot has another generation now */
+	uint64_t shared_until_ms; /* by several */
 };
 
 struct ghost_call {
