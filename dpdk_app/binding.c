@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Binding: calls begin, move and end, and flows change hands (binding.h). Which call a packet belongs to is binding_packet.c. Every decision
- * the rules leave open is written down in doc/binding.md.
+ * Binding: calls begin, move and end, and flows change hands (binding.h). Which call a packet belongs to is binding_packet.c.
+ * Every decision the rules leave open is written down in doc/binding.md.
  */
 #include "binding.h"
 
@@ -15,7 +15,10 @@
 /* Sets a session can be in at once: flow, source, SSRC, local; or claim, address or source, local. */
 #define SETS_PER_SESSION 4u
 
-/* RFC 3261 T4: how long a message stays in the network. So long a call that was never heard may still send its first packet after its end. */
+/*
+ * RFC 3261 T4: how long a message stays in the network. So long a call that was never heard may still send its first packet
+ * after its end.
+ */
 #define LINGER_MS 5000u
 
 /* Quarantine entries freed in one turn of the control loop; the others are recognised by their time. */
@@ -36,7 +39,10 @@ struct binding *binding_new(const struct binding_limits *limits)
 		return NULL;
 	binding->limits = *limits;
 	binding->entries = calloc(max, sizeof(*binding->entries));
-	/* The quarantine holds what all live sessions can leave, half as much again, and a floor for small set-ups with many short calls. */
+	/*
+	 * The quarantine holds what all live sessions can leave, half as much again, and a floor for small set-ups with many
+	 * short calls.
+	 */
 	if (binding->entries == NULL || binding_map_init(&binding->index, max * SETS_PER_SESSION, limits->hash_seed) != 0 ||
 		binding_quarantine_init(&binding->quarantine, max * (BINDING_RESERVE + BINDING_RESERVE / 2) + 16384,
 			limits->quarantine_ms, limits->hash_seed + 1) != 0 ||
@@ -287,7 +293,10 @@ bool binding_give(struct binding *binding, struct binding_entry *entry, const st
 	return true;
 }
 
-/* The session that learned this source from packets, if any: there is at most one. NULL too when only signalled sessions expect it. */
+/*
+ * The session that learned this source from packets, if any: there is at most one. NULL too when only signalled sessions expect
+ * it.
+ */
 static struct binding_entry *learned_at(const struct binding *binding, const struct flow_key *key)
 {
 	uint32_t count;
@@ -297,8 +306,8 @@ static struct binding_entry *learned_at(const struct binding *binding, const str
 }
 
 /*
- * Signalling says that this source is another call's: what a session learned from packets was wrong, and it waits again as it was signalled. Its flow is not
- * quarantined, since it is the other call's.
+ * Signalling says that this source is another call's: what a session learned from packets was wrong, and it waits again as it
+ * was signalled. Its flow is not quarantined, since it is the other call's.
  */
 static void evict(struct binding *binding, struct binding_entry *entry, struct binding_verdict *verdict)
 {

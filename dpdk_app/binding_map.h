@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hash map of the binding rules: parts of a flow key lead to a node. One fixed pool, so that nothing an attacker sends allocates and nothing
- * fails after the start; a keyed hash, so that nobody can choose keys that share a bucket. Pure; control thread only.
+ * The hash map of the binding rules: parts of a flow key lead to a node. One fixed pool, so that nothing an attacker sends
+ * allocates and nothing fails after the start; a keyed hash, so that nobody can choose keys that share a bucket. Pure; control
+ * thread only.
  */
 #pragma once
 
@@ -66,8 +67,8 @@ struct binding_node *binding_map_insert(struct binding_map *map, enum binding_ki
 void binding_map_erase(struct binding_map *map, struct binding_node *node);
 
 /*
- * Put a session into, or take it out of, the set of a key. The pool must have room for every set the caller can make; a session is put into a
- * set once.
+ * Put a session into, or take it out of, the set of a key. The pool must have room for every set the caller can make; a session
+ * is put into a set once.
  */
 void binding_map_join(struct binding_map *map, enum binding_kind kind, const struct flow_key *key, uint32_t session);
 void binding_map_leave(struct binding_map *map, enum binding_kind kind, const struct flow_key *key, uint32_t session);

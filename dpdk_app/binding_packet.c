@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Binding: which call, if any, one packet of an unknown flow belongs to. The order of the questions is the order of doc/binding.md's table; each is one hash
- * lookup, whatever the number of sessions. When two answers are possible nobody gets the packet.
+ * Binding: which call, if any, one packet of an unknown flow belongs to. The order of the questions is the order of
+ * doc/binding.md's table; each is one hash lookup, whatever the number of sessions. When two answers are possible nobody gets
+ * the packet.
  */
 #include "binding.h"
 
@@ -113,7 +114,10 @@ static void decide_rtcp(struct binding *binding, const struct flow_key *key, str
 		*verdict = (struct binding_verdict){.action = BINDING_DELIVER, .session = binding_ref(binding, entry)};
 }
 
-/* Tier 2: the source is exactly where signalling (or a binding) says that `entry` sends from, and nobody else is expected there. */
+/*
+ * Tier 2: the source is exactly where signalling (or a binding) says that `entry` sends from, and nobody else is expected
+ * there.
+ */
 static void decide_source(struct binding *binding, struct binding_entry *entry, const struct binding_packet *packet,
 	uint64_t now_ms, struct binding_verdict *verdict)
 {
@@ -133,7 +137,10 @@ static void decide_source(struct binding *binding, struct binding_entry *entry, 
 		bind_now(binding, entry, key, now_ms, verdict);
 }
 
-/* Learning a source from packets, by tier 3 or after a NAT rebinding: refuse whatever was another call's a moment ago, then probation. */
+/*
+ * Learning a source from packets, by tier 3 or after a NAT rebinding: refuse whatever was another call's a moment ago, then
+ * probation.
+ */
 static void decide_learn(struct binding *binding, struct binding_entry *entry, const struct binding_packet *packet,
 	uint64_t now_ms, struct binding_verdict *verdict)
 {
@@ -166,7 +173,10 @@ static struct binding_entry *waiting(const struct binding *binding, const struct
 	return *count > 0 ? entry : binding_sole(binding, BINDING_KIND_ADDRESS, key, count);
 }
 
-/* The SSRC is locked to sessions with other sources (tier 1). Only one whose trunk allows it may follow, and only if nobody else could claim the packet. */
+/*
+ * The SSRC is locked to sessions with other sources (tier 1). Only one whose trunk allows it may follow, and only if nobody
+ * else could claim the packet.
+ */
 static void decide_locked(struct binding *binding, struct binding_entry *entry, const struct binding_packet *packet,
 	uint64_t now_ms, struct binding_verdict *verdict)
 {

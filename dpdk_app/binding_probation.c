@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Probation (RFC 3550 A.1, and what Asterisk's strictrtp made of it): a new stream must show packets in sequence over some time before a session is its own, and
- * while two streams want the same session neither gets it. Each session remembers two streams, which is enough to tell one from several, so nothing a
- * sender of packets does takes memory from another session.
+ * Probation (RFC 3550 A.1, and what Asterisk's strictrtp made of it): a new stream must show packets in sequence over some time
+ * before a session is its own, and while two streams want the same session neither gets it. Each session remembers two streams,
+ * which is enough to tell one from several, so nothing a sender of packets does takes memory from another session.
  */
 #include "binding_state.h"
 
@@ -58,7 +58,10 @@ void binding_trial_expire(struct binding *binding, uint64_t now_ms)
 	}
 }
 
-/* The stream's trial: the one it has, or a free one. NULL when there is none; `*contested` when any other stream is on trial too. */
+/*
+ * The stream's trial: the one it has, or a free one. NULL when there is none; `*contested` when any other stream is on trial
+ * too.
+ */
 static struct binding_trial *trial_of(struct binding_entry *entry, const struct flow_key *key, bool *contested)
 {
 	struct binding_trial *own = NULL, *empty = NULL;

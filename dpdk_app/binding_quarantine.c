@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Quarantine of freed flows, sources, SSRCs and ports (binding_quarantine.h). Every entry lives equally long, so a list in order of insertion is in order of time.
+ * Quarantine of freed flows, sources, SSRCs and ports (binding_quarantine.h). Every entry lives equally long, so a list in
+ * order of insertion is in order of time.
  */
 #include "binding_quarantine.h"
 

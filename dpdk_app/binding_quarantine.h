@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a call leaves behind: its flow, its source, its SSRC, its dedicated port stay refused to other calls for a while, so that packets still on their way
- * never reach the next call. The owner itself is exempt: a call that moved may come back. Pure; control thread only.
+ * What a call leaves behind: its flow, its source, its SSRC, its dedicated port stay refused to other calls for a while, so
+ * that packets still on their way never reach the next call. The owner itself is exempt: a call that moved may come back. Pure;
+ * control thread only.
  */
 #pragma once
 
@@ -18,8 +19,8 @@ int binding_quarantine_init(struct binding_quarantine *quarantine, uint32_t capa
 void binding_quarantine_fini(struct binding_quarantine *quarantine);
 
 /*
- * Refuse this part of `key` to everyone but `owner` from now on. A key that several owners left behind is refused to all. Returns false when the pool is empty:
- * callers make sure of room first.
+ * Refuse this part of `key` to everyone but `owner` from now on. A key that several owners left behind is refused to all.
+ * Returns false when the pool is empty: callers make sure of room first.
  */
 bool binding_quarantine_add(struct binding_quarantine *quarantine, enum binding_kind kind, const struct flow_key *key,
 	struct session_ref owner, uint64_t now_ms);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state behind binding.h, shared by binding.c (calls begin, move, end), binding_packet.c (which call a packet belongs to) and
- * binding_probation.c (new streams on trial). Private to them. Everything is the control thread's.
+ * The state behind binding.h, shared by binding.c (calls begin, move, end), binding_packet.c (which call a packet belongs to)
+ * and binding_probation.c (new streams on trial). Private to them. Everything is the control thread's.
  *
- * Invariants, checked by tests/model: a session is in at most one flow; a flow leads to one session; a bound session's expected source is its flow's
- * source; no flow of a session is refused by another's quarantine at the time it binds.
+ * Invariants, checked by tests/model: a session is in at most one flow; a flow leads to one session; a bound session's expected
+ * source is its flow's source; no flow of a session is refused by another's quarantine at the time it binds.
  */
 #pragma once
 
@@ -12,7 +12,10 @@
 #include "binding_map.h"
 #include "binding_quarantine.h"
 
-/* Quarantine entries one session can leave at its end: flow, source, SSRC, local port, and flow and source of each stream on trial. */
+/*
+ * Quarantine entries one session can leave at its end: flow, source, SSRC, local port, and flow and source of each stream on
+ * trial.
+ */
 #define BINDING_SLOTS	2u
 #define BINDING_RESERVE (4u + 2u * BINDING_SLOTS)
 
@@ -53,8 +56,8 @@ struct binding {
 	uint32_t trunk_count, trunk_size;
 
 	/*
-	 * Sets of sessions, all found by one lookup: FLOW (bound), SOURCE (expected source known), CLAIM (SSRC signalled, not bound), ADDRESS (shared port, remote
-	 * port unknown, no SSRC signalled), SSRC (bound), LOCAL (all).
+	 * Sets of sessions, all found by one lookup: FLOW (bound), SOURCE (expected source known), CLAIM (SSRC signalled, not
+	 * bound), ADDRESS (shared port, remote port unknown, no SSRC signalled), SSRC (bound), LOCAL (all).
 	 */
 	struct binding_map index;
 	struct binding_quarantine quarantine; /* FLOW, SOURCE, SSRC, LOCAL */
@@ -76,7 +79,10 @@ struct binding_entry *binding_sole(
 /* Whether `address` belongs to the session's trunk. */
 bool binding_in_trunk(const struct binding_session *session, const struct ip_address *address);
 
-/* Give `key` to the session, taking its present flow away. False, and nothing is changed, when the quarantine has no room for that flow. */
+/*
+ * Give `key` to the session, taking its present flow away. False, and nothing is changed, when the quarantine has no room for
+ * that flow.
+ */
 bool binding_give(struct binding *binding, struct binding_entry *entry, const struct flow_key *key, uint64_t now_ms,
 	struct binding_verdict *verdict);
 

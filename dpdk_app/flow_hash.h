@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A keyed hash of words, for tables whose keys an attacker may choose (SSRCs and ports are free to draw). CRC is linear: who knows its
- * polynomial makes colliding flows whatever the seed is, and a bucket chain of thousands stalls an lcore. The multilinear family with a secret is
- * strongly universal: no choice of keys collides more often than 2^-32 without knowing the secret (Lemire and Kaser, "Strongly universal
- * string hashing is fast", 2014, section 2, MULTILINEAR-HM). Its multiplications are independent, so it is also the quicker one. Pure.
+ * A keyed hash of words, for tables whose keys an attacker may choose (SSRCs and ports are free to draw). CRC is linear: who
+ * knows its polynomial makes colliding flows whatever the seed is, and a bucket chain of thousands stalls an lcore. The
+ * multilinear family with a secret is strongly universal: no choice of keys collides more often than 2^-32 without knowing the
+ * secret (Lemire and Kaser, "Strongly universal string hashing is fast", 2014, section 2, MULTILINEAR-HM). Its multiplications
+ * are independent, so it is also the quicker one. Pure.
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The session storage and the lock-free flow table: rte_hash with RW_CONCURRENCY_LF, one writer (the control thread), lcores as readers. A removed key's
- * slot is not used again before every lcore has passed a quiescent state; we keep that queue ourselves, since rte_hash's own RCU mode rests on
- * experimental calls and its overwrite of an existing key leaks past the grace period.
+ * The session storage and the lock-free flow table: rte_hash with RW_CONCURRENCY_LF, one writer (the control thread), lcores as
+ * readers. A removed key's slot is not used again before every lcore has passed a quiescent state; we keep that queue
+ * ourselves, since rte_hash's own RCU mode rests on experimental calls and its overwrite of an existing key leaks past the
+ * grace period.
  */
 #include "session.h"
 
@@ -43,8 +44,8 @@ struct session_table {
 };
 
 /*
- * Keys the table has room for: one flow per session, plus the slots in their grace period: at a few thousand removals a second and grace periods of
- * well under a millisecond they are few; half as much again covers an lcore that sleeps.
+ * Keys the table has room for: one flow per session, plus the slots in their grace period: at a few thousand removals a second
+ * and grace periods of well under a millisecond they are few; half as much again covers an lcore that sleeps.
  */
 static uint32_t key_capacity(uint32_t max_sessions)
 {
@@ -72,7 +73,9 @@ static struct rte_hash *hash_new(uint32_t entries, int socket_id)
 		.entries = entries,
 		.key_len = sizeof(struct flow_key),
 		.socket_id = socket_id,
-		/* EXT_TABLE: every key up to `entries` finds a place, so a call never fails to bind because of where it hashed. */
+		/*
+		 * EXT_TABLE: every key up to `entries` finds a place, so a call never fails to bind because of where it hashed.
+		 */
 		.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_NO_FREE_ON_DEL |
 			      RTE_HASH_EXTRA_FLAGS_EXT_TABLE,
 	};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fault that Voxlane exists to end, behind the interface of binding.h: packets are matched to sessions by source address alone, so the last session
- * of an address gets every stream from there and its remote port flips. Linked into the test executable voxlane-dataplane-ip-only in the place of the real
- * rules, so that the tests that look for crossed calls are seen to find them. Never installed.
+ * The fault that Voxlane exists to end, behind the interface of binding.h: packets are matched to sessions by source address
+ * alone, so the last session of an address gets every stream from there and its remote port flips. Linked into the test
+ * executable voxlane-dataplane-ip-only in the place of the real rules, so that the tests that look for crossed calls are seen
+ * to find them. Never installed.
  */
 #include "dpdk_app/binding.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz target: the binding rules. The bytes are events in one of the small worlds of tests/model, far longer than the exhaustive check can go; its oracle says what should
- * happen. The first byte names the world, every further pair of bytes an event and what it is about.
+ * Fuzz target: the binding rules. The bytes are events in one of the small worlds of tests/model, far longer than the
+ * exhaustive check can go; its oracle says what should happen. The first byte names the world, every further pair of bytes an
+ * event and what it is about.
  */
 #include "fuzz.h"
 #include "tests/model/world.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every interleaving of a small world (world.h), depth by depth: calls begin, move and end, packets come one by one or in bursts that last longer than probation,
- * time passes. A state that was seen with as much depth left is not entered again. Prints what was visited, or the events that led to a finding.
+ * Every interleaving of a small world (world.h), depth by depth: calls begin, move and end, packets come one by one or in
+ * bursts that last longer than probation, time passes. A state that was seen with as much depth left is not entered again.
+ * Prints what was visited, or the events that led to a finding.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -103,7 +104,10 @@ static const char *apply(struct world *world, const struct event *event)
 	return NULL;
 }
 
-/* Whether this state was seen with at least as much depth left; remembers it. A full neighbourhood forgets one: that costs time only. */
+/*
+ * Whether this state was seen with at least as much depth left; remembers it. A full neighbourhood forgets one: that costs time
+ * only.
+ */
 static bool seen(struct search *search, uint64_t hash, unsigned int left)
 {
 	uint64_t base = hash >> 8, *slot = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What should happen (world.h): the rules of doc/binding.md once more, by plain search over three calls and without the implementation's state, and the invariants that
- * make a data plane safe. Anything that differs is a finding.
+ * What should happen (world.h): the rules of doc/binding.md once more, by plain search over three calls and without the
+ * implementation's state, and the invariants that make a data plane safe. Anything that differs is a finding.
  */
 #include "world.h"
 

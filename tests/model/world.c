@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The small worlds, and the rules' state in memory that can be copied and hashed (world.h). It looks inside struct binding: pools are made small here, so
- * that a copy costs less than a microsecond.
+ * The small worlds, and the rules' state in memory that can be copied and hashed (world.h). It looks inside struct binding:
+ * pools are made small here, so that a copy costs less than a microsecond.
  */
 #include "world.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The small world in which the binding rules are checked exhaustively: three calls, two source addresses, three ports, three SSRCs, two local ports. world.c
- * keeps the state of binding.c in memory that can be copied, oracle.c says what should have happened, explore.c enumerates.
+ * The small world in which the binding rules are checked exhaustively: three calls, two source addresses, three ports, three
+ * SSRCs, two local ports. world.c keeps the state of binding.c in memory that can be copied, oracle.c says what should have
+ * happened, explore.c enumerates.
  */
 #pragma once
 

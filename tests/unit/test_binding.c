@@ -533,7 +533,10 @@ START_TEST(test_binding_dedicated)
 {
 	struct endpoint local[2] = {local_of(0, F_DEDICATED, "10.77.0.2"), local_of(1, F_DEDICATED, "10.77.0.2")};
 
-	/* One address, two calls with unknown ports: not ambiguous, each has its own local port. Any source of the trunk may come. */
+	/*
+	 * One address, two calls with unknown ports: not ambiguous, each has its own local port. Any source of the trunk may
+	 * come.
+	 */
 	begin(0, "10.77.0.2", UNKNOWN, F_UNKNOWN | F_DEDICATED, 0);
 	begin(1, "10.77.0.2", UNKNOWN, F_UNKNOWN | F_DEDICATED, 0);
 	for (uint16_t i = 0; i < 4; i++) {
@@ -715,7 +718,10 @@ START_TEST(test_binding_nat_rebind_is_evicted_by_signalling)
 }
 END_TEST
 
-/* Back where it was signalled, the call has not learned its source: signalling of another call there makes two, and evicts nobody. */
+/*
+ * Back where it was signalled, the call has not learned its source: signalling of another call there makes two, and evicts
+ * nobody.
+ */
 START_TEST(test_binding_nat_rebind_and_back)
 {
 	begin(0, "10.77.0.2", 18920, F_NAT, 0);

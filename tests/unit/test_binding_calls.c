@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The binding rules, case by case: calls that move and end, what they leave behind, RTCP, and many calls. Every row of doc/binding.md names
- * the test that shows it.
+ * The binding rules, case by case: calls that move and end, what they leave behind, RTCP, and many calls. Every row of
+ * doc/binding.md names the test that shows it.
  */
 #include "binding_fixture.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * session_table.c under a real EAL (no hugepages, no devices): storage, lookup, removal, grace periods, and readers that look up while the writer inserts and
- * removes. The readers check that no lookup ever yields another key's session, nor one that was removed before the lookup began.
+ * session_table.c under a real EAL (no hugepages, no devices): storage, lookup, removal, grace periods, and readers that look
+ * up while the writer inserts and removes. The readers check that no lookup ever yields another key's session, nor one that was
+ * removed before the lookup began.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -330,7 +331,10 @@ START_TEST(test_session_table_concurrent)
 		}
 		session_table_count(table, &(uint32_t){0}, &deferred);
 		max_deferred = deferred > max_deferred ? deferred : max_deferred;
-		/* Let the readers run while half of the spare slots are in their grace period: otherwise the table drains and nothing is found. */
+		/*
+		 * Let the readers run while half of the spare slots are in their grace period: otherwise the table drains and
+		 * nothing is found.
+		 */
 		while (deferred > (CAPACITY - HOT_KEYS) / 2) {
 			sched_yield();
 			session_table_reclaim(table);
