@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A queue of G.711 samples, one byte each, that grows by doubling up to a bound and gives its memory back when it is empty. Both directions of a call keep
- * their audio in one, because a second of it takes 8 kB and not 48. Pure.
+ * A queue of G.711 samples, one byte each, that grows by doubling up to a bound and gives its memory back when it is empty. Both
+ * directions of a call keep their audio in one, because a second of it takes 8 kB and not 48. Pure.
  */
 #pragma once
 

@@ -17,6 +17,8 @@
 #include "tsc.h"
 
 #define ORPHAN_MS	    10000u /* how long a session waits for its data plane */
+#define ADDRESSES_TRIED_MAX 4u	   /* in one dial */
+#define STUCK_MS	    5000u  /* a connection that takes nothing for so long is dead */
 #define PREFIX_PADDING_MS   20u	   /* voice detection for telephony: quick to start */
 #define SILENCE_DURATION_MS 500u   /* and a turn ends after half a second */
 
@@ -33,7 +35,7 @@ static void let_go(struct call *call, bool graceful)
 	call->connection = NULL;
 	free(call->control);
 	call->control = NULL;
-	call->write_asked = false;
+	call->write_asked_ms = 0;
 	call->caller_speaks = false;
 }
 
@@ -42,8 +44,6 @@ void call_lost(struct call *call, uint16_t code, int http_status, const char *re
 	struct session_event event = {.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason};
 	enum session_state before = call->session.state;
 
-	if (before == SESSION_DIALLING && http_status == 0)
-		endpoint_failed(call->worker->endpoint);
 	/* What the model has said so far is still played to its end. */
 	downlink_turn_complete(&call->downlink);
 	if (before != SESSION_CLOSING) {
@@ -55,17 +55,43 @@ void call_lost(struct call *call, uint16_t code, int http_status, const char *re
 	call_step(call, &event, now_ms);
 }
 
-static void dial(struct call *call, uint64_t now_ms)
+/* Returns why it did not work, or NULL. */
+static const char *dial_address(struct call *call)
 {
 	struct worker *worker = call->worker;
 	const struct wss_config *config = endpoint_config(worker->endpoint);
 
 	call->dial_us = vl_clock_us();
 	call->reading = true;
-	if (config->address != NULL)
-		call->connection = wss_dial(worker->wss, config, call->user->api_key, call);
-	if (call->connection == NULL)
-		call_lost(call, 1006, 0, config->address != NULL ? "cannot start a connection" : "endpoint not resolved", now_ms);
+	if (config->address == NULL)
+		return "the endpoint's name is not resolved";
+	snprintf(call->address, sizeof(call->address), "%s", config->address);
+	call->connection = wss_dial(worker->wss, config, call->user->api_key, call);
+	return call->connection != NULL ? NULL : "cannot start a connection";
+}
+
+static void dial(struct call *call, uint64_t now_ms)
+{
+	const char *why;
+
+	call->addresses_tried = 1;
+	why = dial_address(call);
+	if (why != NULL)
+		call_lost(call, 1006, 0, why, now_ms);
+}
+
+/* Nobody answered at the address: the name's next one is tried within the same dial, as long as its deadline runs. */
+static bool dial_next_address(struct call *call)
+{
+	struct endpoint *endpoint = call->worker->endpoint;
+
+	if (call->session.state != SESSION_DIALLING)
+		return false;
+	endpoint_failed(endpoint, call->address);
+	if (call->addresses_tried >= ADDRESSES_TRIED_MAX || call->addresses_tried >= endpoint_count(endpoint))
+		return false;
+	call->addresses_tried++;
+	return dial_address(call) == NULL;
 }
 
 void call_send_control(struct call *call, char *text)
@@ -123,8 +149,10 @@ static void on_lost(void *owner, uint16_t code, int http_status, const char *rea
 	call->connection = NULL;
 	free(call->control);
 	call->control = NULL;
-	call->write_asked = false;
+	call->write_asked_ms = 0;
 	call->caller_speaks = false;
+	if (http_status == 0 && dial_next_address(call))
+		return;
 	call_lost(call, code, http_status, reason, vl_clock_ms());
 }
 
@@ -170,7 +198,7 @@ static void on_writable(void *owner)
 	struct call *call = owner;
 	uint64_t now_ms = vl_clock_ms();
 
-	call->write_asked = false;
+	call->write_asked_ms = 0;
 	if (call->control != NULL) {
 		send_text(call, call->control);
 		free(call->control);
@@ -330,10 +358,14 @@ void call_tick(struct call *call, uint64_t now_ms)
 	if (now_ms >= call->session.deadline_ms)
 		call_step(call, &(struct session_event){.type = SESSION_TICK}, now_ms);
 	uplink_tick(&call->uplink, now_ms, &call->worker->stats);
-	if (call->session.state == SESSION_READY && !call->write_asked &&
+	if (call->session.state == SESSION_READY && call->write_asked_ms == 0 &&
 		(uplink_due(&call->uplink, now_ms) || call->uplink.end_due)) {
-		call->write_asked = true;
+		call->write_asked_ms = now_ms;
 		wss_want_write(call->connection);
+	}
+	if (call->write_asked_ms != 0 && now_ms - call->write_asked_ms > STUCK_MS) {
+		let_go(call, false);
+		call_lost(call, 1006, 0, "the connection takes no more data", now_ms);
 	}
 	call_play(call, now_ms);
 	if (call->connection != NULL && downlink_wants_more(&call->downlink, call->reading) != call->reading) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One call in a worker: its session with the model, its audio both ways, its websocket. Everything a call needs hangs on its struct, and every struct belongs to one call:
- * there is nothing here through which one call's audio, key or text could reach another.
+ * One call in a worker: its session with the model, its audio both ways, its websocket. Everything a call needs hangs on its
+ * struct, and every struct belongs to one call: there is nothing here through which one call's audio, key or text could reach
+ * another.
  */
 #pragma once
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -41,8 +43,11 @@ struct call {
 	struct session session;
 	struct wss_connection *connection;
 	char *control; /* a message that goes before audio, or NULL */
-	bool reading, write_asked;
+	bool reading;
+	uint64_t write_asked_ms; /* writable() is awaited since then, 0: it is not */
 	uint64_t dial_us;
+	char address[INET6_ADDRSTRLEN]; /* dialled */
+	unsigned int addresses_tried;
 	bool caller_speaks;
 	bool greeted; /* the user's greeting has been asked for */
 
@@ -73,5 +78,8 @@ void call_destroy(struct call *call, uint64_t now_ms);
 /* One record of this call from the uplink ring. Worker loop. */
 void call_record(struct call *call, const struct vl_record *record, const uint8_t *payload, uint64_t now_ms);
 
-/* Let time pass: deadlines, uplink, downlink. Worker loop, every few ms. The frames it reserves become visible with the caller's vl_ring_publish(). */
+/*
+ * Let time pass: deadlines, uplink, downlink. Worker loop, every few ms. The frames it reserves become visible with the caller's
+ * vl_ring_publish().
+ */
 void call_tick(struct call *call, uint64_t now_ms);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Acts on server messages, see call_message.h. One message can carry several members; `interrupted` comes first, because audio next to it is of the cut turn, and the ends
- * of generation and turn come after the audio.
+ * Acts on server messages, see call_message.h. One message can carry several members; `interrupted` comes first, because audio
+ * next to it is of the cut turn, and the ends of generation and turn come after the audio.
  */
 #include "call_message.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a call tells the data plane over the link: states, transcripts, events (doc/interfaces.md). Nothing is said for a call that the data plane does not know. All of
- * these: worker loop.
+ * What a call tells the data plane over the link: states, transcripts, events (doc/interfaces.md). Nothing is said for a call
+ * that the data plane does not know. All of these: worker loop.
  */
 #pragma once
 

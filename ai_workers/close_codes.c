@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table. The service maps gRPC status to close codes: 1007 invalid argument or key, 1008 not found, denied, aborted, 1011 internal, unavailable, exhausted.
- * A reason is cut at 123 bytes, so beginnings are compared; a few texts carry a name in front and are searched for.
+ * The table. The service maps gRPC status to close codes: 1007 invalid argument or key, 1008 not found, denied, aborted, 1011
+ * internal, unavailable, exhausted. A reason is cut at 123 bytes, so beginnings are compared; a few texts carry a name in front
+ * and are searched for.
  */
 #include "close_codes.h"
 

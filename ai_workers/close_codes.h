@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the end of a Gemini Live connection means for the call: a table of close codes with the beginnings of their reasons, as the service sends them, and of HTTP
- * statuses of a refused upgrade. Pure.
+ * What the end of a Gemini Live connection means for the call: a table of close codes with the beginnings of their reasons, as
+ * the service sends them, and of HTTP statuses of a refused upgrade. Pure.
  */
 #pragma once
 
@@ -19,7 +19,10 @@ enum close_class {
 	CLOSE_OUR_BUG,	     /* we sent something malformed */
 };
 
-/* The class of a websocket close; `reason` need not be terminated. 1006 with an empty reason stands for a connection that just ended. Any. */
+/*
+ * The class of a websocket close; `reason` need not be terminated. 1006 with an empty reason stands for a connection that just
+ * ended. Any.
+ */
 enum close_class close_classify(uint16_t code, const char *reason, size_t len);
 
 /* The class of an upgrade that was answered with HTTP `status`, or 0 when there was no answer at all. Any. */

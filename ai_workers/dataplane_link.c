@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See dataplane_link.h. Messages that the socket does not take at once wait in order; a data plane that lets very many of them wait is not reading any more, and
- * the link is made anew.
+ * See dataplane_link.h. Messages that the socket does not take at once wait in order; a data plane that lets very many of them
+ * wait is not reading any more, and the link is made anew.
  */
 #include "dataplane_link.h"
 

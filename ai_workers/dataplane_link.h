@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's end of the link to the data plane (doc/interfaces.md): connects and connects again, says hello, answers pings, turns messages into calls of its
- * handler, and queues what the worker has to say.
+ * The worker's end of the link to the data plane (doc/interfaces.md): connects and connects again, says hello, answers pings,
+ * turns messages into calls of its handler, and queues what the worker has to say.
  */
 #pragma once
 
@@ -54,7 +54,7 @@ struct dataplane_link *dataplane_link_create(
 void dataplane_link_destroy(struct dataplane_link *link);
 
 /*
- * Say something: {"<name>": body}. Takes `body` over, NULL (out of memory) is legal. Dropped while there is no data plane, or when it does not fit into one packet.
- * Worker loop.
+ * Say something: {"<name>": body}. Takes `body` over, NULL (out of memory) is legal. Dropped while there is no data plane, or
+ * when it does not fit into one packet. Worker loop.
  */
 void dataplane_link_say(struct dataplane_link *link, const char *name, cJSON *body);

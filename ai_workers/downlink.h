@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The model's way to the caller, one call's part of it: decodes and transcodes the model's audio as it comes, keeps it in the call's own codec, and hands 20 ms frames
- * to the data plane by the data plane's clock. Pure: text and a clock in, frames out.
+ * The model's way to the caller, one call's part of it: decodes and transcodes the model's audio as it comes, keeps it in the
+ * call's own codec, and hands 20 ms frames to the data plane by the data plane's clock. Pure: text and a clock in, frames out.
  *
- * The model speaks four to five times faster than real time, in pieces of any size. The data plane's queue is short on purpose, so that `interrupted` is heard
- * at once, and so this side keeps the rest and stays about DOWNLINK_AHEAD_MS ahead.
+ * The model speaks four to five times faster than real time, in pieces of any size. The data plane's queue is short on purpose,
+ * so that `interrupted` is heard at once, and so this side keeps the rest and stays about DOWNLINK_AHEAD_MS ahead.
  */
 #pragma once
 
@@ -51,8 +51,8 @@ int downlink_init(struct downlink *downlink, enum vl_g711_law law);
 void downlink_free(struct downlink *downlink);
 
 /*
- * One audio part of the model: base64 of 16-bit PCM at 24 kHz, any length. Worker loop. Returns 0, -EBADMSG (not base64, nothing taken beyond the
- * bad place) or -ENOBUFS (beyond DOWNLINK_MAX_MS, or no memory). What is dropped is counted.
+ * One audio part of the model: base64 of 16-bit PCM at 24 kHz, any length. Worker loop. Returns 0, -EBADMSG (not base64, nothing
+ * taken beyond the bad place) or -ENOBUFS (beyond DOWNLINK_MAX_MS, or no memory). What is dropped is counted.
  */
 int downlink_audio(struct downlink *downlink, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats);
 
@@ -74,8 +74,14 @@ bool downlink_drained(struct downlink *downlink, uint32_t turn);
 /* What to hand over now; repeat until DOWNLINK_NOTHING. Worker loop. */
 enum downlink_due downlink_next(const struct downlink *downlink, uint64_t now_ms);
 
-/* It has been handed over: `frame` receives DOWNLINK_FRAME bytes when `due` is DOWNLINK_FRAME_DUE, else it may be NULL. Worker loop. */
+/*
+ * It has been handed over: `frame` receives DOWNLINK_FRAME bytes when `due` is DOWNLINK_FRAME_DUE, else it may be NULL. Worker
+ * loop.
+ */
 void downlink_take(struct downlink *downlink, enum downlink_due due, uint8_t *frame, uint64_t now_ms);
 
-/* Whether the socket should be read: false from DOWNLINK_FULL_MS down to DOWNLINK_RESUME_MS; `reading` is the present state. Worker loop. */
+/*
+ * Whether the socket should be read: false from DOWNLINK_FULL_MS down to DOWNLINK_RESUME_MS; `reading` is the present state.
+ * Worker loop.
+ */
 bool downlink_wants_more(const struct downlink *downlink, bool reading);

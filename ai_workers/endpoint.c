@@ -140,8 +140,13 @@ const struct wss_config *endpoint_config(struct endpoint *e)
 	return &e->config;
 }
 
-void endpoint_failed(struct endpoint *e)
+unsigned int endpoint_count(const struct endpoint *e)
 {
-	if (e->count > 0)
+	return e->count;
+}
+
+void endpoint_failed(struct endpoint *e, const char *address)
+{
+	if (e->count > 0 && strcmp(e->addresses[e->current], address) == 0)
 		e->current = (e->current + 1) % e->count;
 }

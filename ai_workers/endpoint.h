@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the Gemini service is: its path, and its name resolved in the background, because a name server that is slow must not stop the worker's
- * loop and every call in it.
+ * Where the Gemini service is: its path, and its name resolved in the background, because a name server that is slow must not
+ * stop the worker's loop and every call in it.
  */
 #pragma once
 
@@ -14,8 +14,8 @@
 struct endpoint;
 
 /*
- * Resolve `host` once, waiting for the answer; later answers come in the background. Worker, at start. Returns NULL when memory is short; a name that cannot be resolved
- * yet is no error.
+ * Resolve `host` once, waiting for the answer; later answers come in the background. Worker, at start. Returns NULL when memory
+ * is short; a name that cannot be resolved yet is no error.
  */
 struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t port, const char *api_version);
 
@@ -25,5 +25,8 @@ void endpoint_destroy(struct endpoint *endpoint);
 /* What to dial now; address is NULL while the name has never been resolved. Valid until the loop runs on. Worker loop. */
 const struct wss_config *endpoint_config(struct endpoint *endpoint);
 
-/* A dial to the present address failed: use the next one. Worker loop. */
-void endpoint_failed(struct endpoint *endpoint);
+/* Addresses known. Worker loop. */
+unsigned int endpoint_count(const struct endpoint *endpoint);
+
+/* A dial to `address` failed: use the next one, unless another call has already moved on. Worker loop. */
+void endpoint_failed(struct endpoint *endpoint, const char *address);

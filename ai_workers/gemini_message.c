@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Builds and reads Gemini Live messages, see gemini_message.h. Field names and placement follow the v1beta schema: generationConfig holds modality, speech and
- * thinking; everything else is a sibling of it, and a misplaced or unknown field makes the service close with 1007.
+ * Builds and reads Gemini Live messages, see gemini_message.h. Field names and placement follow the v1beta schema:
+ * generationConfig holds modality, speech and thinking; everything else is a sibling of it, and a misplaced or unknown field
+ * makes the service close with 1007.
  */
 #include "gemini_message.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Gemini Live messages (BidiGenerateContent) as text: builds what the worker sends and reads what the service sends. Pure: no socket, no clock, no audio.
- * The audio path never builds a tree: its base64 is found in place in the receive buffer, and everything else goes through cJSON.
+ * Gemini Live messages (BidiGenerateContent) as text: builds what the worker sends and reads what the service sends. Pure: no
+ * socket, no clock, no audio. The audio path never builds a tree: its base64 is found in place in the receive buffer, and
+ * everything else goes through cJSON.
  */
 #pragma once
 
@@ -86,8 +87,8 @@ char *gemini_build_setup(const struct gemini_setup *setup);
 size_t gemini_audio_size(size_t samples);
 
 /*
- * Write one realtimeInput.audio message with `samples` samples of 16-bit PCM at `rate` Hz (8000 or 16000); `buffer` has gemini_audio_size(samples)
- * bytes, no terminator is written. Worker loop. Returns the length.
+ * Write one realtimeInput.audio message with `samples` samples of 16-bit PCM at `rate` Hz (8000 or 16000); `buffer` has
+ * gemini_audio_size(samples) bytes, no terminator is written. Worker loop. Returns the length.
  */
 size_t gemini_build_audio(char *buffer, const int16_t *pcm, size_t samples, uint32_t rate);
 
@@ -95,18 +96,21 @@ size_t gemini_build_audio(char *buffer, const int16_t *pcm, size_t samples, uint
 extern const char gemini_audio_stream_end[];
 
 /*
- * Something for the model to answer to, as text: a user's turn, or realtime text for models that start a turn by nothing else. Any. Returns its text, to be freed by the
- * caller, or NULL when memory is short.
+ * Something for the model to answer to, as text: a user's turn, or realtime text for models that start a turn by nothing else.
+ * Any. Returns its text, to be freed by the caller, or NULL when memory is short.
  */
 char *gemini_build_text(const char *model, const char *text);
 
-/* A toolResponse for one call; `response` is a JSON object, borrowed. Any. Returns its text, to be freed by the caller, or NULL when memory is short. */
+/*
+ * A toolResponse for one call; `response` is a JSON object, borrowed. Any. Returns its text, to be freed by the caller, or NULL
+ * when memory is short.
+ */
 char *gemini_build_tool_response(const char *id, const char *name, const struct cJSON *response);
 
 /*
- * Read one whole server message of `len` bytes; `text` is changed in place (escapes in base64) and must stay as long as `message` is used. Worker loop. Returns 0,
- * also for messages without any known member ({} occurs), or -EBADMSG (not JSON, nested too deep, not an object) or -ENOMEM, with nothing in
- * `message`. Call gemini_message_clear() after a success.
+ * Read one whole server message of `len` bytes; `text` is changed in place (escapes in base64) and must stay as long as `message`
+ * is used. Worker loop. Returns 0, also for messages without any known member ({} occurs), or -EBADMSG (not JSON, nested too
+ * deep, not an object) or -ENOMEM, with nothing in `message`. Call gemini_message_clear() after a success.
  */
 int gemini_message_read(struct gemini_message *message, char *text, size_t len);
 

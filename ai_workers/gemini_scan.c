@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Recursive descent over JSON text (RFC 8259) that only tracks the path serverContent.modelTurn.parts[].inlineData.{mimeType,data} and `thought` of the
- * same part. A member name that is written with escapes is not recognised; the service writes none.
+ * Recursive descent over JSON text (RFC 8259) that only tracks the path
+ * serverContent.modelTurn.parts[].inlineData.{mimeType,data} and `thought` of the same part. A member name that is written with
+ * escapes is not recognised; the service writes none.
  */
 #include "gemini_scan.h"
 

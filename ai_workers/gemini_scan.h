@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finds the audio of a Gemini Live server message in place. It checks the whole text as JSON on the way, keeps track of where in the message it is, and so never
- * takes a "data" in a transcript or a tool call for audio. No memory, no copy.
+ * Finds the audio of a Gemini Live server message in place. It checks the whole text as JSON on the way, keeps track of where in
+ * the message it is, and so never takes a "data" in a transcript or a tool call for audio. No memory, no copy.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state machine of session.h. Every way out of a connection leads through lose(), which decides by the close's class whether to come back, when, and with
- * which handle.
+ * The state machine of session.h. Every way out of a connection leads through lose(), which decides by the close's class whether
+ * to come back, when, and with which handle.
  */
 #include "session.h"
 
@@ -80,7 +80,10 @@ static uint32_t next_delay_ms(struct session *s, bool was_stable, bool failed_re
 		return 0;
 	if (failed_resume && s->handle != NULL)
 		return SESSION_RESUME_AGAIN_MS + next_random(s) % (SESSION_RESUME_AGAIN_MS / 4);
-	/* When a handle was to blame the caller need not wait for the new session, but no series of closes may make us dial in a circle. */
+	/*
+	 * When a handle was to blame the caller need not wait for the new session, but no series of closes may make us dial in a
+	 * circle.
+	 */
 	if ((failed_resume || s->class == CLOSE_FRESH || s->class == CLOSE_ONCE) && s->attempt <= SESSION_HANDLE_TRIES + 1)
 		return 0;
 	return backoff_ms(s);

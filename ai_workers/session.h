@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of one call's Gemini session as an explicit state machine: dial, set up, talk, lose the connection, come back. Pure: events and a clock in, actions out;
- * whoever holds the websocket carries the actions out and reports what became of them.
+ * The life of one call's Gemini session as an explicit state machine: dial, set up, talk, lose the connection, come back. Pure:
+ * events and a clock in, actions out; whoever holds the websocket carries the actions out and reports what became of them.
  *
- * The service refuses a resume while it still holds the old connection, so there is never more than one connection: the old one is closed first, and only when it is
- * really gone the next one is dialled.
+ * The service refuses a resume while it still holds the old connection, so there is never more than one connection: the old one
+ * is closed first, and only when it is really gone the next one is dialled.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Counting into the worker's own struct vl_worker_stats. One writer, so a plain load and store suffices and no locked instruction is needed.
+ * Counting into the worker's own struct vl_worker_stats. One writer, so a plain load and store suffices and no locked instruction
+ * is needed.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The processor's time stamp counter, which stamps the records of the channel. Both processes are on one machine, and the data plane tells its frequency in the welcome.
+ * The processor's time stamp counter, which stamps the records of the channel. Both processes are on one machine, and the data
+ * plane tells its frequency in the welcome.
  */
 #pragma once
 

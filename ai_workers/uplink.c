@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Order, gaps and pace of the caller's audio, see uplink.h. Sequence numbers say what is missing, timestamps say how long it was: a hole in both is loss and is
- * concealed, a hole in the timestamps alone is silence suppression (or a telephone-event) and becomes silence.
+ * Order, gaps and pace of the caller's audio, see uplink.h. Sequence numbers say what is missing, timestamps say how long it was:
+ * a hole in both is loss and is concealed, a hole in the timestamps alone is silence suppression (or a telephone-event) and
+ * becomes silence.
  */
 #include "uplink.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The caller's way to the model, one call's part of it: puts RTP payloads in order, fills what is missing, keeps the first words until the session is ready, and cuts
- * the stream into messages of fixed length. Pure: payloads and a clock in, PCM out.
+ * The caller's way to the model, one call's part of it: puts RTP payloads in order, fills what is missing, keeps the first words
+ * until the session is ready, and cuts the stream into messages of fixed length. Pure: payloads and a clock in, PCM out.
  *
- * A model that listens needs the right order but no steady beat, so there is no playout delay: a payload in order passes at once, and only behind a gap
- * the stream waits for UPLINK_WAIT_MS at most. When nothing comes at all (hold, silence suppression, loss), silence is made in real time, because the
- * model's voice detection needs it to end a turn; after UPLINK_SILENCE_MS of it the stream is ended until the caller is heard again.
+ * A model that listens needs the right order but no steady beat, so there is no playout delay: a payload in order passes at once,
+ * and only behind a gap the stream waits for UPLINK_WAIT_MS at most. When nothing comes at all (hold, silence suppression, loss),
+ * silence is made in real time, because the model's voice detection needs it to end a turn; after UPLINK_SILENCE_MS of it the
+ * stream is ended until the caller is heard again.
  */
 #pragma once
 
@@ -95,7 +96,10 @@ size_t uplink_message_samples(const struct uplink *uplink);
 /* Whether a message is due at `now_ms`; only asked while the session is ready. Worker loop. */
 bool uplink_due(const struct uplink *uplink, uint64_t now_ms);
 
-/* Take one message, uplink_message_samples() of 8 kHz PCM; uplink_due() was true. Worker loop. Returns the arrival tsc of its newest payload, 0: silence. */
+/*
+ * Take one message, uplink_message_samples() of 8 kHz PCM; uplink_due() was true. Worker loop. Returns the arrival tsc of its
+ * newest payload, 0: silence.
+ */
 uint64_t uplink_take(struct uplink *uplink, int16_t *pcm, uint64_t now_ms);
 
 /* Whether audioStreamEnd is to be sent now; true once. Worker loop, when uplink_due() is false. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's loop: what comes over the link becomes calls, a tick of a few milliseconds moves the audio of all of them, and without calls nothing runs at all.
+ * The worker's loop: what comes over the link becomes calls, a tick of a few milliseconds moves the audio of all of them, and
+ * without calls nothing runs at all.
  */
 #include "worker.h"
 
@@ -28,6 +29,7 @@ static void publish_stats(struct worker *w)
 {
 	struct vl_worker_stats *to = w->channel.stats;
 
+	atomic_store_explicit(&w->stats.sockets_open, wss_open_count(w->wss), memory_order_relaxed);
 	if (to == NULL)
 		return;
 #define X(name, unit, meaning) \

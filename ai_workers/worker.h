@@ -55,7 +55,10 @@ struct worker {
 	char *message;		      /* one outgoing message, wss_headroom() in front of it */
 };
 
-/* Set up; `users` and the strings of `options` live as long as the worker. Main. Returns 0 or -errno with a logged reason; worker_stop() is legal either way. */
+/*
+ * Set up; `users` and the strings of `options` live as long as the worker. Main. Returns 0 or -errno with a logged reason;
+ * worker_stop() is legal either way.
+ */
 int worker_start(struct worker *worker, const struct worker_options *options, const struct users *users);
 
 /* Run until SIGTERM or SIGINT, then say goodbye to the service on every socket. Main. */

@@ -2,8 +2,9 @@
 /*
  * The only file that knows libwebsockets, see wss.h.
  *
- * libwebsockets' own validity checks are off: they count a late pong as death, and this service answers pings late. TCP keepalive and the session's deadlines take
- * their place. No extension is offered: base64 does not deflate well, and a zlib state per call is expensive. Redirects are not followed: the key must not travel.
+ * libwebsockets' own validity checks are off: they count a late pong as death, and this service answers pings late. TCP keepalive
+ * and the session's deadlines take their place. No extension is offered: base64 does not deflate well, and a zlib state per call
+ * is expensive. Redirects are not followed: the key must not travel.
  */
 #include "wss.h"
 
@@ -13,24 +14,29 @@
 #include <string.h>
 
 #include <libwebsockets.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "../shared/log.h"
 #include "gemini_message.h"
 
-#define RX_BUFFER     4096u  /* per connection */
-#define TX_PACKET     16384u /* written at once; one message is about 2 kB */
-#define TIMEOUT_S     10u    /* libwebsockets' own, behind the session's deadlines */
-#define KEEPALIVE_S   20
-#define CLOSE_S	      5
-#define PROTOCOL      "gemini-live"
-#define CLOSING_TURNS 8
-#define REASON_SIZE   128u
+#define RX_BUFFER	4096u  /* per connection */
+#define TX_PACKET	16384u /* written at once; one message is about 2 kB */
+#define TIMEOUT_S	10u    /* libwebsockets' own, behind the session's deadlines */
+#define KEEPALIVE_S	20
+#define CLOSE_S		5
+#define PROTOCOL	"gemini-live"
+#define USER_TIMEOUT_MS 8000u
+#define CLOSING_TURNS	8
+#define REASON_SIZE	128u
 
 struct wss {
 	struct lws_context *context;
 	uv_loop_t *loop;
 	const struct wss_handler *handler;
 	struct wss_connection *connections; /* all that libwebsockets still knows */
+	unsigned int open_count;
 };
 
 struct wss_connection {
@@ -50,9 +56,25 @@ struct wss_connection {
 
 static const lws_retry_bo_t no_validity_checks = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};
 
+/*
+ * libwebsockets tells why it refused a certificate in its log only, from inside the handshake that fails with it; the connection
+ * error that follows at once says nothing. One loop, so what is kept here belongs to the very next connection error.
+ */
+static char certificate_error[REASON_SIZE];
+
 static void log_line(int level, const char *line)
 {
+	static const char mark[] = "SSL error: ";
 	size_t len = strcspn(line, "\n");
+	const char *certificate = strstr(line, mark), *end;
+
+	if (certificate != NULL) {
+		certificate += sizeof(mark) - 1;
+		end = strstr(certificate, " (preverify_ok");
+		snprintf(certificate_error, sizeof(certificate_error), "certificate refused: %.*s",
+			(int)(end != NULL ? (size_t)(end - certificate) : strcspn(certificate, "\n")), certificate);
+		return;
+	}
 
 	if (level == LLL_ERR)
 		vl_log_warning("libwebsockets: %.*s", (int)len, line);
@@ -65,6 +87,7 @@ static void report_lost(struct wss_connection *c, int http_status)
 	void *owner = c->owner;
 
 	c->owner = NULL;
+	c->wss->open_count -= c->open;
 	c->open = false;
 	if (owner != NULL)
 		c->wss->handler->lost(owner, c->code, http_status, c->reason);
@@ -148,7 +171,11 @@ static void connection_failed(struct wss_connection *c, struct lws *wsi, const c
 	int status = (int)lws_http_client_http_response(wsi);
 
 	c->code = 1006;
-	snprintf(c->reason, sizeof(c->reason), "%.*s", (int)len, text != NULL ? text : "");
+	if (certificate_error[0] != '\0')
+		memcpy(c->reason, certificate_error, sizeof(c->reason));
+	else
+		snprintf(c->reason, sizeof(c->reason), "%.*s", (int)len, text != NULL ? text : "no answer");
+	certificate_error[0] = '\0';
 	/* 101 means that the upgrade itself was wrong. */
 	report_lost(c, status == 101 ? 0 : status);
 }
@@ -166,6 +193,14 @@ static int write_now(struct wss_connection *c)
 	return 0;
 }
 
+/* Sent data that nobody acknowledges means that the path is dead; without this TCP would try for a quarter of an hour. */
+static void set_user_timeout(struct lws *wsi)
+{
+	unsigned int ms = USER_TIMEOUT_MS;
+
+	setsockopt(lws_get_socket_fd(wsi), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
 static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_callback_reasons event, void *in, size_t len)
 {
 	switch (event) {
@@ -178,6 +213,8 @@ static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_cal
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 		c->wsi = wsi;
 		c->open = true;
+		c->wss->open_count++;
+		set_user_timeout(wsi);
 		if (c->owner == NULL)
 			return -1;
 		c->wss->handler->opened(c->owner);
@@ -206,7 +243,10 @@ static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_cal
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons event, void *user, void *in, size_t len)
 {
-	/* Some events carry other things than a connection's user data (certificate checks: a store), so only the ones that are ours may look at it. */
+	/*
+	 * Some events carry other things than a connection's user data (certificate checks: a store), so only the ones that are
+	 * ours may look at it.
+	 */
 	switch (event) {
 	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
@@ -272,8 +312,9 @@ void wss_destroy(struct wss *wss)
 	for (struct wss_connection *c = wss->connections; c != NULL; c = c->next)
 		c->owner = NULL;
 	/*
-	 * On a loop of its owner libwebsockets goes in stages: sockets are closed, their close callbacks close its timers, and only when those callbacks have run too may
-	 * the second call free everything and unload the libuv plugin, which holds the callbacks' code.
+	 * On a loop of its owner libwebsockets goes in stages: sockets are closed, their close callbacks close its timers, and
+	 * only when those callbacks have run too may the second call free everything and unload the libuv plugin, which holds the
+	 * callbacks' code.
 	 */
 	lws_context_destroy(wss->context);
 	for (int i = 0; i < CLOSING_TURNS; i++)
@@ -339,6 +380,11 @@ void wss_close(struct wss_connection *c)
 	/* A socket that never becomes writable again must not keep the connection for ever. */
 	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, CLOSE_S);
 	lws_callback_on_writable(c->wsi);
+}
+
+unsigned int wss_open_count(const struct wss *wss)
+{
+	return wss->open_count;
 }
 
 bool wss_is_idle(const struct wss *wss)

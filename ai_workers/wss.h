@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Websockets to the Gemini Live service over TLS: libwebsockets on the worker's libuv loop, one context, one connection object per dial.
+ * Websockets to the Gemini Live service over TLS: libwebsockets on the worker's libuv loop, one context, one connection object
+ * per dial.
  *
- * A connection belongs to the owner it was dialled for and to nobody else, ever: it is never reused, and once its owner lets go of it, nothing that the network still
- * delivers can reach any call. The API key goes into the x-goog-api-key header of this connection's upgrade and nowhere else.
+ * A connection belongs to the owner it was dialled for and to nobody else, ever: it is never reused, and once its owner lets go
+ * of it, nothing that the network still delivers can reach any call. The API key goes into the x-goog-api-key header of this
+ * connection's upgrade and nowhere else.
  */
 #pragma once
 
@@ -24,7 +26,10 @@ struct wss_handler {
 	void (*message)(void *owner, char *text, size_t len);
 	/* wss_send() may be called once; asked for by wss_want_write(). */
 	void (*writable)(void *owner);
-	/* The connection is gone, last call. `code` is the close code or 1006, `http_status` the answer to a refused upgrade or 0. */
+	/*
+	 * The connection is gone, last call. `code` is the close code or 1006, `http_status` the answer to a refused upgrade or
+	 * 0.
+	 */
 	void (*lost)(void *owner, uint16_t code, int http_status, const char *reason);
 };
 
@@ -36,7 +41,8 @@ struct wss_config {
 };
 
 /*
- * Start libwebsockets on `loop` with room for `connections`. `ca_file` replaces the system's CA store; NULL keeps it. Worker loop. Returns NULL with a logged reason.
+ * Start libwebsockets on `loop` with room for `connections`. `ca_file` replaces the system's CA store; NULL keeps it. Worker
+ * loop. Returns NULL with a logged reason.
  */
 struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const char *ca_file, unsigned int connections);
 
@@ -44,16 +50,22 @@ struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const
 void wss_destroy(struct wss *wss);
 
 /*
- * Dial. `api_key` is borrowed until the connection is gone; `config` for the call. Worker loop. Returns the connection, or NULL when it could not even be started; then
- * nothing is reported.
+ * Dial. `api_key` is borrowed until the connection is gone; `config` for the call. Worker loop. Returns the connection, or NULL
+ * when it could not even be started; then nothing is reported.
  */
 struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *api_key, void *owner);
 
-/* The owner lets go: nothing is reported any more. With `graceful` a Close goes out first. The pointer is invalid afterwards. Worker loop. NULL is legal. */
+/*
+ * The owner lets go: nothing is reported any more. With `graceful` a Close goes out first. The pointer is invalid afterwards.
+ * Worker loop. NULL is legal.
+ */
 void wss_release(struct wss_connection *connection, bool graceful);
 
 /* Send a Close, go on reporting until lost(). Worker loop. */
 void wss_close(struct wss_connection *connection);
+
+/* Websockets that are open now. Worker loop. */
+unsigned int wss_open_count(const struct wss *wss);
 
 /* Whether no connection is left, closing ones included. Worker loop. */
 bool wss_is_idle(const struct wss *wss);
@@ -65,8 +77,8 @@ void wss_want_write(struct wss_connection *connection);
 size_t wss_headroom(void);
 
 /*
- * Send one text message from inside writable(); `text` has wss_headroom() bytes in front of it and is destroyed (masked in place). Worker loop. Returns 0
- * or -EPIPE (lost() follows).
+ * Send one text message from inside writable(); `text` has wss_headroom() bytes in front of it and is destroyed (masked in
+ * place). Worker loop. Returns 0 or -EPIPE (lost() follows).
  */
 int wss_send(struct wss_connection *connection, char *text, size_t len);
 
