@@ -26,6 +26,7 @@ BINARIES = {
     "voxlane-worker": "ai_workers/voxlane-worker",
     "gemini-emulator": "tests/emulator/gemini-emulator",
     "voxlane-rtp-caller": "tests/tools/voxlane-rtp-caller",
+    "fake_dataplane": "tests/tools/fake_dataplane",
     "voxlane-audio-match": "tests/tools/voxlane-audio-match",
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fake_dataplane: the data plane's end of the worker link and of the channel, without packets. Opens calls on one worker, speaks a WAV into each at a 20 ms beat, plays what
- * comes back at a 20 ms beat, and reports both as JSON. For tests and benches of the worker alone; one thread, one lcore.
+ * fake_dataplane: the data plane's end of the worker link and of the channel, without packets. Opens calls on one worker, speaks
+ * a WAV into each at a 20 ms beat, plays what comes back at a 20 ms beat, and reports both as JSON. For tests and benches of the
+ * worker alone; one thread, one lcore.
  */
 #include <errno.h>
 #include <getopt.h>
