@@ -13,13 +13,15 @@
 #include <rte_ether.h>
 #include <rte_mempool.h>
 
-#define PORT_ERROR_SIZE 256
+#define PORT_ERROR_SIZE	 256
+#define PORT_DESCRIPTORS 1024u
+#define PORT_LINK_WAIT	 9000u /* ms, enough for the slowest copper */
 
 struct port_settings {
 	unsigned int lcores;			 /* packet lcores: wanted rx and tx queues */
-	uint16_t mtu;				 /* 0: leave it */
-	uint16_t rx_descriptors, tx_descriptors; /* wanted; adjusted to what the device takes */
-	bool ipv6;				 /* neighbour discovery needs the solicited-node multicast groups */
+	uint16_t mtu;				 /* 0: the driver's default */
+	uint16_t rx_descriptors, tx_descriptors; /* wanted, 0: PORT_DESCRIPTORS; adjusted to what the device takes */
+	bool ipv6;				 /* neighbour discovery comes to multicast groups */
 	uint32_t link_wait_ms;
 };
 
