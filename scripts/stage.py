@@ -290,7 +290,8 @@ class Stage:
             shutil.rmtree(self.directory)
 
     def _remove_runtime(self):
-        shutil.rmtree(f"/var/run/dpdk/{self.prefix}", ignore_errors=True)
+        for directory in pathlib.Path("/var/run/dpdk").glob(f"{self.prefix}*"):
+            shutil.rmtree(directory, ignore_errors=True)
 
     @staticmethod
     def _delete_namespace(name):
