@@ -39,6 +39,7 @@ struct call {
 	char state[CALL_STATE_SIZE];		/* of the conversation, as the worker reported it; "no-worker" without one */
 	char reason[CALL_TEXT_SIZE];
 	char caller_text[CALL_TEXT_SIZE], model_text[CALL_TEXT_SIZE]; /* last transcripts */
+	bool caller_text_open, model_text_open;			      /* more of it is to come */
 
 	/* calls.c only */
 	UT_hash_handle by_uuid;

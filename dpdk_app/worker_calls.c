@@ -223,16 +223,25 @@ static cJSON *pass_on(const struct call *call, const cJSON *message)
 	return params;
 }
 
+/* What is said comes in pieces, then once more as a whole. */
+static void take_text(char *to, size_t size, bool *open, const cJSON *message)
+{
+	bool final = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(message, "final"));
+	size_t len = *open && !final ? strlen(to) : 0;
+
+	copy_text(to + len, size - len, cJSON_GetObjectItemCaseSensitive(message, "text")->valuestring);
+	*open = !final;
+}
+
 static void transcript(void *context, struct call *call, const cJSON *message)
 {
 	struct dataplane *dataplane = context;
 	const char *side = cJSON_GetObjectItemCaseSensitive(message, "side")->valuestring;
-	const char *text = cJSON_GetObjectItemCaseSensitive(message, "text")->valuestring;
 
 	if (strcmp(side, "caller") == 0)
-		copy_text(call->caller_text, sizeof(call->caller_text), text);
+		take_text(call->caller_text, sizeof(call->caller_text), &call->caller_text_open, message);
 	else
-		copy_text(call->model_text, sizeof(call->model_text), text);
+		take_text(call->model_text, sizeof(call->model_text), &call->model_text_open, message);
 	if (event_wanted(dataplane, EVENT_SESSION_TRANSCRIPT))
 		event_send(dataplane, EVENT_SESSION_TRANSCRIPT, pass_on(call, message));
 }
