@@ -209,7 +209,7 @@ static inline enum media_port media_port(const struct packet_local *local, uint1
 		if (port == local->rtp_port + 1)
 			return MEDIA_RTCP;
 	}
-	if (local->dedicated_last != 0 && port >= local->dedicated_first && port <= local->dedicated_last + 1)
+	if (local->dedicated_last != 0 && port >= local->dedicated_first && port <= (local->dedicated_last | 1))
 		return (port & 1) == 0 ? MEDIA_RTP : MEDIA_RTCP;
 	return MEDIA_NONE;
 }
