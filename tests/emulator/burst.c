@@ -40,7 +40,7 @@ size_t burst_next(struct burst *burst, uint64_t now_ms)
 	const struct burst_rules *rules = burst->rules;
 	if (burst_done(burst) || (double)now_ms < burst->next_ms)
 		return 0;
-	if (rules->stall_ms > 0 && !burst->stalled && burst->sent >= burst->total / 2) {
+	if (rules->stall_ms > 0 && !burst->stalled && burst->sent >= burst->total / 4 * 2) {
 		burst->stalled = true;
 		burst->next_ms = (double)now_ms + rules->stall_ms;
 		return 0;
@@ -48,6 +48,10 @@ size_t burst_next(struct burst *burst, uint64_t now_ms)
 	size_t size = choose_size(burst) + (rules->odd ? 1 : 0);
 	if (size > burst->total - burst->sent)
 		size = burst->total - burst->sent;
+	/* The message before the pause ends in the middle. */
+	size_t middle = burst->total / 4 * 2;
+	if (rules->stall_ms > 0 && !burst->stalled && burst->sent + size > middle)
+		size = middle - burst->sent;
 	burst->sent += size;
 	burst->first = false;
 	double pace = rules->pace > 0 ? rules->pace : DEFAULT_PACE;

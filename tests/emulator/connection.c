@@ -385,12 +385,18 @@ static void take_bytes(struct connection *connection, const uint8_t *data, size_
 
 /* -- time ------------------------------------------------------------------------------------- */
 
+/* Close the socket at once. The connection is gone when this returns. */
+static void drop(struct connection *connection)
+{
+	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
+}
+
+/* Dissolving the association makes Linux send RST at once; libwebsockets' own way out would send FIN first. */
 static void reset_tcp(struct connection *connection)
 {
-	struct linger linger = {.l_onoff = 1, .l_linger = 0};
-	setsockopt(lws_get_socket_fd(connection->wsi), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
-	connection->state = STATE_STUCK;
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+	connect(lws_get_socket_fd(connection->wsi), &nobody, sizeof(nobody));
+	drop(connection);
 }
 
 static void tick_faults(struct connection *connection, uint64_t now_ms)
@@ -445,8 +451,7 @@ static void tick_pongs(struct connection *connection, uint64_t now_ms)
 static void tick(struct connection *connection, uint64_t now_ms)
 {
 	if (connection->deadline_ms != 0 && now_ms >= connection->deadline_ms && connection->state != STATE_STUCK) {
-		connection->deadline_ms = 0;
-		lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		drop(connection);
 		return;
 	}
 	if (connection->state != STATE_OPEN)

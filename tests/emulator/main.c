@@ -108,6 +108,7 @@ static int start(struct server *server)
 	if (!server->options->plain)
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 	info.foreign_loops = loops;
+	info.pcontext = &server->context; /* cleared when libwebsockets is really gone */
 	info.user = server;
 	info.pt_serv_buf_size = 65536;
 	server->context = lws_create_context(&info);
@@ -135,6 +136,9 @@ static void stop(struct server *server)
 	for (unsigned i = 0; i < 2; i++)
 		uv_close((uv_handle_t *)&server->signals[i], NULL);
 	uv_run(&server->loop, UV_RUN_DEFAULT);
+	/* On a foreign loop the first call only begins; the handles are closed by the loop, then the rest can go. */
+	if (server->context != NULL)
+		lws_context_destroy(server->context);
 	uv_loop_close(&server->loop);
 	registry_free(server->registry);
 	while (server->heard != NULL) {

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * The live service reports a start about 140 ms after speech begins, which includes the client's chunk and the frame in progress. The
- * noise floor follows the quiet frames; speech must stand 10 dB above it.
+ * The live service reports a start about 140 ms after speech begins, which includes the client's chunk and the frame in progress.
+ * The noise floor follows the quiet frames; speech must stand 10 dB above it.
  */
 #define DEFAULT_START_MS    120u
 #define LOW_SENSITIVITY_MS  160u

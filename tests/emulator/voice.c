@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@
 #define BAND_HZ		 2750.0
 #define AMPLITUDE	 6000.0
 #define RESAMPLE_QUALITY 6
+#define RESAMPLE_PIECE	 4800u
 
 static int encode(struct voice_answer *answer)
 {
@@ -59,30 +61,46 @@ int voice_tone(const char *label, uint32_t duration_ms, struct voice_answer *ans
 	return encode(answer);
 }
 
+/* Resample, and push the filter's tail out with zeros. */
+static void resample(
+	SpeexResamplerState *resampler, const int16_t *samples, size_t count, struct voice_answer *answer, size_t room)
+{
+	static const int16_t zeros[RESAMPLE_PIECE];
+	size_t tail = (size_t)speex_resampler_get_input_latency(resampler);
+	speex_resampler_skip_zeros(resampler);
+	for (size_t at = 0; at < count + tail;) {
+		bool inside = at < count;
+		size_t left = inside ? count - at : count + tail - at;
+		spx_uint32_t in = left > RESAMPLE_PIECE ? RESAMPLE_PIECE : (spx_uint32_t)left,
+			     out = (spx_uint32_t)(room - answer->count);
+		speex_resampler_process_int(
+			resampler, 0, inside ? samples + at : zeros, &in, answer->samples + answer->count, &out);
+		if (in == 0)
+			break;
+		at += in;
+		answer->count += out;
+	}
+}
+
 int voice_from_pcm(const int16_t *samples, size_t count, uint32_t rate, struct voice_answer *answer)
 {
 	int error;
 	memset(answer, 0, sizeof(*answer));
 	size_t room = (size_t)((double)count * VOICE_RATE / rate) + 64;
 	answer->samples = calloc(room, sizeof(int16_t));
+	if (answer->samples == NULL)
+		return -ENOMEM;
+	if (rate == VOICE_RATE) {
+		memcpy(answer->samples, samples, count * sizeof(int16_t));
+		answer->count = count;
+		return encode(answer);
+	}
 	SpeexResamplerState *resampler = speex_resampler_init(1, rate, VOICE_RATE, RESAMPLE_QUALITY, &error);
-	if (answer->samples == NULL || resampler == NULL) {
-		free(answer->samples);
-		if (resampler != NULL)
-			speex_resampler_destroy(resampler);
-		memset(answer, 0, sizeof(*answer));
+	if (resampler == NULL) {
+		voice_answer_free(answer);
 		return -ENOMEM;
 	}
-	speex_resampler_skip_zeros(resampler);
-	for (size_t at = 0; at < count;) {
-		spx_uint32_t in = count - at > 4800 ? 4800 : (spx_uint32_t)(count - at),
-			     out = (spx_uint32_t)(room - answer->count);
-		speex_resampler_process_int(resampler, 0, samples + at, &in, answer->samples + answer->count, &out);
-		if (in == 0)
-			break;
-		at += in;
-		answer->count += out;
-	}
+	resample(resampler, samples, count, answer, room);
 	speex_resampler_destroy(resampler);
 	return encode(answer);
 }
