@@ -34,7 +34,7 @@ static int load(const char *name, struct wav *wav)
 		sf_close(file);
 		return -1;
 	}
-	if (side < 0) {
+	if (side < 0 && info.frames > 0) { /* an empty recording is a finding, not an error: nobody was heard */
 		sf_close(file);
 		if (wav_load(path, (unsigned int)info.samplerate, wav, error, sizeof(error)) == 0)
 			return 0;
