@@ -128,7 +128,7 @@ class Demo:
     def show_locks(self):
         locks = self.scene.locks()
         for lock in locks[self.shown_locks:]:
-            self.view.line(f"Locked RTP session {lock['session']} to SSRC {lock['ssrc']} from ({lock['address']}, {lock['port']})", demo_view.GREEN)
+            self.view.line(f"{lock['verb']} RTP session {lock['session']} to SSRC {lock['ssrc']} from ({lock['address']}, {lock['port']})", demo_view.GREEN)
         self.shown_locks = len(locks)
 
     @staticmethod

@@ -16,7 +16,7 @@ FRENCH = SOUNDS / "fr_CA_f_June" / "demo-echotest.wav"
 ENGLISH = SOUNDS / "en_US_f_Allison" / "demo-congrats.wav"
 SPANISH = SOUNDS / "es_MX_f_Allison" / "demo-congrats.wav"
 
-LOCK_LINE = re.compile(r"Locked RTP session (?P<session>[0-9a-f-]{36}) to SSRC (?P<ssrc>\d+) from \((?P<address>[^,]+), (?P<port>\d+)\)")
+LOCK_LINE = re.compile(r"(?P<verb>Locked|Re-locked) RTP session (?P<session>[0-9a-f-]{36}) to SSRC (?P<ssrc>\d+) from \((?P<address>[^,]+), (?P<port>\d+)\)")
 
 
 class User:

@@ -66,7 +66,7 @@ class Binding(SmokeCase):
                                             "--ssrc-change-to", 2000)
         stage.wait_for(lambda: self.bound_ssrc(session) == 2000, 10, "the second lock")
         calls.finish(s, caller, call)
-        self.assertEqual([int(lock["ssrc"]) for lock in s.locks(session)], [1000, 2000])
+        self.assertEqual([(lock["verb"], int(lock["ssrc"])) for lock in s.locks(session)], [("Locked", 1000), ("Re-locked", 2000)])
         self.assertEqual(call.switches, 0)
         self.assertEqual(call.report["sequence_gaps"], 0)
 

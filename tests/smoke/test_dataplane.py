@@ -67,7 +67,7 @@ class DataPlane(SmokeCase):
         self.talk({7: caller}, 0.5)
         stage.wait_for(lambda: worker.pump() and len(worker.audio(opened)) == 25, 2, "all 25 packets")
         self.assertEqual(worker.audio(opened), [tagged(7, n) for n in range(25)])
-        self.assertEqual(s.locks(session), [{"session": session, "ssrc": "1234567", "address": s.CALLERS, "port": "18920"}])
+        self.assertEqual(s.locks(session), [{"verb": "Locked", "session": session, "ssrc": "1234567", "address": s.CALLERS, "port": "18920"}])
         described = s.get(session)
         self.assertEqual(described["bound"], {"address": s.CALLERS, "port": 18920, "ssrc": 1234567})
         self.assertEqual((described["receive"]["packets"], described["receive"]["lost"], described["address_switches"]), (25, 0, 0))
