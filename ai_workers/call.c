@@ -193,22 +193,44 @@ static void send_audio(struct call *call, uint64_t now_ms)
 		vl_histogram_add(&worker->stats.rtp_to_websocket_us, tsc_elapsed_us(tsc, worker->tsc_hz));
 }
 
-static void on_writable(void *owner)
+/* One message, the most urgent one. Returns whether there was any. */
+static bool send_next(struct call *call, uint64_t now_ms)
 {
-	struct call *call = owner;
-	uint64_t now_ms = vl_clock_ms();
-
-	call->write_asked_ms = 0;
 	if (call->control != NULL) {
 		send_text(call, call->control);
 		free(call->control);
 		call->control = NULL;
-	} else if (call->session.state != SESSION_READY) {
-		return;
-	} else if (uplink_due(&call->uplink, now_ms)) {
+	} else if (call->session.state == SESSION_READY && uplink_due(&call->uplink, now_ms)) {
 		send_audio(call, now_ms);
-	} else if (uplink_take_end(&call->uplink)) {
+	} else if (call->session.state == SESSION_READY && uplink_take_end(&call->uplink)) {
 		send_text(call, gemini_audio_stream_end);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void on_writable(void *owner)
+{
+	struct call *call = owner;
+
+	call->write_asked_ms = 0;
+	send_next(call, vl_clock_ms());
+}
+
+/* Send what is due, or wait for a socket that is full, but not for ever. */
+static void pump(struct call *call, uint64_t now_ms)
+{
+	if (call->write_asked_ms == 0) {
+		while (wss_is_clear(call->connection) && send_next(call, now_ms))
+			;
+		if (!wss_is_clear(call->connection)) {
+			call->write_asked_ms = now_ms;
+			wss_want_write(call->connection);
+		}
+	} else if (now_ms - call->write_asked_ms > STUCK_MS) {
+		let_go(call, false);
+		call_lost(call, 1006, 0, "the connection takes no more data", now_ms);
 	}
 }
 
@@ -358,15 +380,8 @@ void call_tick(struct call *call, uint64_t now_ms)
 	if (now_ms >= call->session.deadline_ms)
 		call_step(call, &(struct session_event){.type = SESSION_TICK}, now_ms);
 	uplink_tick(&call->uplink, now_ms, &call->worker->stats);
-	if (call->session.state == SESSION_READY && call->write_asked_ms == 0 &&
-		(uplink_due(&call->uplink, now_ms) || call->uplink.end_due)) {
-		call->write_asked_ms = now_ms;
-		wss_want_write(call->connection);
-	}
-	if (call->write_asked_ms != 0 && now_ms - call->write_asked_ms > STUCK_MS) {
-		let_go(call, false);
-		call_lost(call, 1006, 0, "the connection takes no more data", now_ms);
-	}
+	if (call->session.state == SESSION_READY)
+		pump(call, now_ms);
 	call_play(call, now_ms);
 	if (call->connection != NULL && downlink_wants_more(&call->downlink, call->reading) != call->reading) {
 		call->reading = !call->reading;

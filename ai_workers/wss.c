@@ -402,9 +402,18 @@ size_t wss_headroom(void)
 	return LWS_PRE;
 }
 
+bool wss_is_clear(const struct wss_connection *c)
+{
+	return c->open && !c->close_wanted && !lws_partial_buffered(c->wsi);
+}
+
 int wss_send(struct wss_connection *c, char *text, size_t len)
 {
-	return lws_write(c->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT) < (int)len ? -EPIPE : 0;
+	if (lws_write(c->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT) >= (int)len)
+		return 0;
+	c->close_wanted = true; /* nothing more is clear to be sent */
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+	return -EPIPE;
 }
 
 void wss_read(struct wss_connection *c, bool wanted)

@@ -77,8 +77,14 @@ void wss_want_write(struct wss_connection *connection);
 size_t wss_headroom(void);
 
 /*
- * Send one text message from inside writable(); `text` has wss_headroom() bytes in front of it and is destroyed (masked in
- * place). Worker loop. Returns 0 or -EPIPE (lost() follows).
+ * Whether wss_send() may be called now, without waiting for writable(): nothing of an earlier message is still waiting for the
+ * socket. Saves two system calls and a turn of the loop per message. Worker loop.
+ */
+bool wss_is_clear(const struct wss_connection *connection);
+
+/*
+ * Send one text message, from inside writable() or while wss_is_clear(); `text` has wss_headroom() bytes in front of it and is
+ * destroyed (masked in place). Worker loop. Returns 0 or -EPIPE (lost() follows, from the event loop).
  */
 int wss_send(struct wss_connection *connection, char *text, size_t len);
 
