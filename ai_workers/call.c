@@ -104,7 +104,7 @@ void call_send_control(struct call *call, char *text)
 static void send_setup(struct call *call)
 {
 	const struct user *user = call->user;
-	struct gemini_setup setup = {.model = users_model(call->worker->users, user),
+	struct gemini_setup setup = {.model = users_model(user),
 		.voice = user->voice[0] != '\0' ? user->voice : NULL,
 		.language = user->language[0] != '\0' ? user->language : NULL,
 		.instructions = user->instructions,
@@ -242,7 +242,7 @@ static void on_message(void *owner, char *text, size_t len)
 const struct wss_handler call_wss_handler = {
 	.opened = on_opened, .message = on_message, .writable = on_writable, .lost = on_lost};
 
-struct call *call_create(struct worker *worker, const struct dataplane_open *open, const struct user *user, uint64_t now_ms)
+struct call *call_create(struct worker *worker, const struct dataplane_open *open, struct user *user, uint64_t now_ms)
 {
 	struct call *call = calloc(1, sizeof(*call));
 	struct uplink_config config = {.law = open->law,
@@ -263,6 +263,7 @@ struct call *call_create(struct worker *worker, const struct dataplane_open *ope
 	}
 	uplink_init(&call->uplink, &config);
 	session_init(&call->session, (uint32_t)tsc_now() ^ open->index);
+	users_hold(user);
 	call_attach(call, open);
 	HASH_ADD_STR(worker->calls, uuid, call);
 	worker->call_count++;
@@ -310,6 +311,7 @@ void call_destroy(struct call *call, uint64_t now_ms)
 	vl_resampler_free(call->up_resampler);
 	free(call->caller_text.text);
 	free(call->model_text.text);
+	users_release(call->user);
 	free(call);
 }
 

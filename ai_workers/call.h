@@ -33,7 +33,7 @@ struct call_transcript {
 struct call {
 	UT_hash_handle hh; /* by uuid */
 	struct worker *worker;
-	const struct user *user;
+	struct user *user; /* held */
 	char uuid[DATAPLANE_UUID_SIZE];
 	uint32_t index, generation;
 	unsigned int lcore;
@@ -64,7 +64,7 @@ struct call {
 extern const struct wss_handler call_wss_handler;
 
 /* Begin a call: dials at once. Worker loop. Returns NULL when memory is short. */
-struct call *call_create(struct worker *worker, const struct dataplane_open *open, const struct user *user, uint64_t now_ms);
+struct call *call_create(struct worker *worker, const struct dataplane_open *open, struct user *user, uint64_t now_ms);
 
 /* A data plane that was away offers the call again, perhaps under another index: go on with it. Worker loop. */
 void call_attach(struct call *call, const struct dataplane_open *open);

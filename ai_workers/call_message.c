@@ -19,7 +19,7 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
-		call_send_control(call, gemini_build_text(users_model(call->worker->users, call->user), call->user->greeting));
+		call_send_control(call, gemini_build_text(users_model(call->user), call->user->greeting));
 	call->greeted = true;
 	vl_log_info("call %s user %s: ready%s", call->uuid, call->user->name, call->session.resumed ? " (resumed)" : "");
 }

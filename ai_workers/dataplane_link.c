@@ -148,28 +148,45 @@ out:
 	cJSON_Delete(message);
 }
 
+/* The names from `from` on, as many as a message takes. Returns where the next message begins. */
+static size_t add_names(cJSON *list, const char *const *names, size_t from, size_t count)
+{
+	for (size_t bytes = 0; from < count && bytes < USERS_BYTES; from++) {
+		cJSON_AddItemToArray(list, cJSON_CreateString(names[from]));
+		bytes += strlen(names[from]) + 3;
+	}
+	return from;
+}
+
+static void say_users(struct dataplane_link *link, const char *const *names, size_t from, size_t count)
+{
+	while (from < count) {
+		cJSON *list = cJSON_CreateArray();
+
+		from = add_names(list, names, from, count);
+		dataplane_link_say(link, "users", list);
+	}
+}
+
 static void say_hello(struct dataplane_link *link)
 {
 	cJSON *hello = cJSON_CreateObject(), *names = cJSON_AddArrayToObject(hello, "users");
 	const struct dataplane_config *config = &link->config;
-	size_t bytes = 0, i;
+	size_t said = add_names(names, config->users, 0, config->user_count);
 
 	cJSON_AddNumberToObject(hello, "abi", VL_CHANNEL_ABI);
 	cJSON_AddStringToObject(hello, "name", config->name);
 	cJSON_AddNumberToObject(hello, "capacity", config->capacity);
-	for (i = 0; i < config->user_count && bytes < USERS_BYTES; i++) {
-		cJSON_AddItemToArray(names, cJSON_CreateString(config->users[i]));
-		bytes += strlen(config->users[i]) + 3;
-	}
 	dataplane_link_say(link, "hello", hello);
-	while (i < config->user_count) {
-		names = cJSON_CreateArray();
-		for (bytes = 0; i < config->user_count && bytes < USERS_BYTES; i++) {
-			cJSON_AddItemToArray(names, cJSON_CreateString(config->users[i]));
-			bytes += strlen(config->users[i]) + 3;
-		}
-		dataplane_link_say(link, "users", names);
-	}
+	say_users(link, config->users, said, config->user_count);
+}
+
+void dataplane_link_set_users(
+	struct dataplane_link *link, const char *const *names, size_t count, const char *const *added, size_t added_count)
+{
+	link->config.users = names;
+	link->config.user_count = count;
+	say_users(link, added, 0, added_count);
 }
 
 static int read_welcome(

@@ -54,6 +54,13 @@ struct dataplane_link *dataplane_link_create(
 void dataplane_link_destroy(struct dataplane_link *link);
 
 /*
+ * The names that a new hello tells from now on; both lists are borrowed, `names` for the link's life, `added` for the call. The
+ * data plane is told of those `added`. Worker loop.
+ */
+void dataplane_link_set_users(
+	struct dataplane_link *link, const char *const *names, size_t count, const char *const *added, size_t added_count);
+
+/*
  * Say something: {"<name>": body}. Takes `body` over, NULL (out of memory) is legal. Dropped while there is no data plane, or
  * when it does not fit into one packet. Worker loop.
  */

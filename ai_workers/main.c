@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * voxlane-worker: options, protection of the keys in its memory, start and stop.
+ * voxlane-worker: options, start and stop, and in which order it gives up what it does not need (harden.h).
  */
 #include <errno.h>
 #include <getopt.h>
@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "../shared/log.h"
+#include "harden.h"
+#include "master_key.h"
+#include "shard.h"
 #include "uplink.h"
 #include "users.h"
 #include "worker.h"
@@ -20,7 +22,10 @@
 static const char usage[] = "usage: voxlane-worker --dataplane SOCKET --users FILE [options]\n"
 			    "\n"
 			    "  --dataplane SOCKET  the data plane's socket for workers\n"
-			    "  --users FILE        users and their API keys (doc/configuration.md)\n"
+			    "  --users FILE        users and their API keys (doc/configuration.md); read again on SIGHUP\n"
+			    "  --shard NAME        serve one tenant: --users is a directory, its file NAME.json\n"
+			    "  --master-key SOURCE what opens sealed keys: a file, credential (systemd's) or prompt\n"
+			    "  --user NAME         give up root for this user before anything is read\n"
 			    "  --name NAME         unique name, 1-32 of [A-Za-z0-9_.-] (worker-PID)\n"
 			    "  --capacity N        most calls at a time, 1-100000 (1000)\n"
 			    "  --message-ms N      caller audio in one message, 20-200, a multiple of 20 (40)\n"
@@ -32,6 +37,9 @@ static const char usage[] = "usage: voxlane-worker --dataplane SOCKET --users FI
 enum {
 	OPTION_DATAPLANE = 256,
 	OPTION_USERS,
+	OPTION_SHARD,
+	OPTION_MASTER_KEY,
+	OPTION_USER,
 	OPTION_NAME,
 	OPTION_CAPACITY,
 	OPTION_MESSAGE_MS,
@@ -45,6 +53,9 @@ enum {
 static const struct option long_options[] = {
 	{"dataplane", required_argument, NULL, OPTION_DATAPLANE},
 	{"users", required_argument, NULL, OPTION_USERS},
+	{"shard", required_argument, NULL, OPTION_SHARD},
+	{"master-key", required_argument, NULL, OPTION_MASTER_KEY},
+	{"user", required_argument, NULL, OPTION_USER},
 	{"name", required_argument, NULL, OPTION_NAME},
 	{"capacity", required_argument, NULL, OPTION_CAPACITY},
 	{"message-ms", required_argument, NULL, OPTION_MESSAGE_MS},
@@ -58,7 +69,9 @@ static const struct option long_options[] = {
 
 struct command {
 	struct worker_options worker;
-	const char *users;
+	const char *users, *shard, *user;
+	struct master_key master;
+	char users_path[4096]; /* of the file */
 	bool check_users;
 	char default_name[32];
 };
@@ -99,6 +112,16 @@ static int read_option(struct command *c, int option, const char *value, int *le
 		return 0;
 	case OPTION_USERS:
 		c->users = value;
+		return 0;
+	case OPTION_SHARD:
+		c->shard = value;
+		return 0;
+	case OPTION_MASTER_KEY:
+		c->master.source = value;
+		c->worker.master = &c->master;
+		return 0;
+	case OPTION_USER:
+		c->user = value;
 		return 0;
 	case OPTION_NAME:
 		c->worker.name = value;
@@ -155,15 +178,6 @@ static int read_command(struct command *c, int argc, char **argv)
 	return 0;
 }
 
-/* Keys are in this process's memory: no core file, no ptrace by the same user, no /proc/PID/mem. */
-static void protect_memory(void)
-{
-	struct rlimit none = {0, 0};
-
-	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
-		vl_log_warning("cannot forbid core files: %s", strerror(errno));
-}
-
 /* A socket per call, and one that is being closed. */
 static void raise_file_limit(unsigned int capacity)
 {
@@ -178,42 +192,80 @@ static void raise_file_limit(unsigned int capacity)
 			(unsigned long)limit.rlim_cur, capacity, (unsigned long)wanted);
 }
 
-static struct users *load_users(const char *path)
+static int fail(const char *place, const struct vl_error *error)
+{
+	fprintf(stderr, "voxlane-worker: %s%s%s\n", place, *place != '\0' ? ": " : "", error->text);
+	return -EPERM;
+}
+
+/* Give up what is not needed, before the first secret is read: so a key is never in a process that could be traced, and a reload can
+ * read what the start could. */
+static int give_up(struct command *c)
+{
+	struct vl_error error;
+
+	if (harden_memory(&error) != 0 || harden_identity(c->user, &error) != 0)
+		return fail("", &error);
+	c->worker.users_path = c->users;
+	if (c->shard == NULL)
+		return 0;
+	c->worker.users_path = c->users_path;
+	return shard_users_path(c->users_path, sizeof(c->users_path), c->users, c->shard, &error) == 0 ? 0 : fail("", &error);
+}
+
+static struct users *load_users(const struct command *c)
 {
 	struct vl_errors errors = {.secret = true};
-	struct users *users = users_load(path, &errors);
+	struct users *users = users_load(c->worker.users_path, c->worker.master, &errors);
 	unsigned int kept = errors.count < VL_ERRORS_MAX ? errors.count : VL_ERRORS_MAX;
 
 	for (unsigned int i = 0; i < kept; i++)
-		fprintf(stderr, "voxlane-worker: %s: %s\n", path, errors.errors[i].text);
+		fail(c->worker.users_path, &errors.errors[i]);
 	return users;
+}
+
+/* Everything is loaded that will ever be: forbid what is not needed from here on. */
+static int restrict_calls(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	/* The sanitizer traces and clones at the end. */
+	vl_log_warning("a build with a sanitizer runs without a filter for system calls");
+	return 0;
+#else
+	struct vl_error error;
+
+	return harden_calls(&error) == 0 ? 0 : fail("", &error);
+#endif
 }
 
 int main(int argc, char **argv)
 {
 	static struct worker worker;
-	struct command command;
+	static struct command command;
 	struct users *users;
 	int result = read_command(&command, argc, argv);
 
 	if (result != 0)
 		return result > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	protect_memory();
 	signal(SIGPIPE, SIG_IGN);
-	users = load_users(command.users);
+	if (give_up(&command) != 0)
+		return EXIT_FAILURE;
+	users = load_users(&command);
 	if (users == NULL)
 		return EXIT_FAILURE;
 	if (command.check_users) {
-		printf("%s: %zu users\n", command.users, users->count);
+		printf("%s: %zu users\n", command.worker.users_path, users->count);
 		users_free(users);
 		return EXIT_SUCCESS;
 	}
 	raise_file_limit(command.worker.capacity);
 	result = worker_start(&worker, &command.worker, users);
 	if (result == 0)
+		result = restrict_calls();
+	if (result == 0)
 		worker_run(&worker);
 	worker_stop(&worker);
-	users_free(users);
+	master_key_wipe(&command.master);
 	vl_log_always("%s", result == 0 ? "stopped" : "could not start");
 	return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

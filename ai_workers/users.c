@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "seal.h"
+
 #define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
 /* A string the parser allocates. */
 #define LONG_ROW(member, of, field) .name = member, .type = VL_SETTING_STRING, .offset = offsetof(struct of, field)
@@ -51,7 +53,9 @@ static int parse_endpoint(const char *text, void *field)
 	return 0;
 }
 
-#define KEY_EXPECTED "an API key: 8 to 512 printable ASCII characters without spaces"
+#define SEALED_EXPECTED "a sealed key as voxlanectl keys seal writes it"
+#define KEY_MIN		8
+#define KEY_EXPECTED	"an API key: 8 to 512 printable ASCII characters without spaces"
 static bool valid_key(const char *text)
 {
 	/* It goes into an HTTP header as it is. */
@@ -94,8 +98,11 @@ static const struct vl_setting gemini_table[] = {
 static const struct vl_setting user_table[] = {
 	{ROW("name", user, name, STRING), .required = true, .min = 1, .valid = vl_setting_user, .expected = VL_USER_EXPECTED,
 		.meaning = "how `session.create` names the user"},
-	{LONG_ROW("api_key", user, api_key), .required = true, .min = 8, .max = 512, .valid = valid_key, .expected = KEY_EXPECTED,
+	{LONG_ROW("api_key", user, api_key), .min = KEY_MIN, .max = SEAL_KEY_MAX, .valid = valid_key, .expected = KEY_EXPECTED,
 		.meaning = "the user's own Gemini API key; used for this user's calls and for nothing else"},
+	{LONG_ROW("sealed_key", user, sealed_key), .min = 1, .max = SEAL_TEXT_SIZE, .valid = seal_valid,
+		.expected = SEALED_EXPECTED,
+		.meaning = "the same key sealed by `voxlanectl keys seal`, instead of `api_key`; opened under `--master-key`"},
 	{ROW("voice", user, voice, STRING), .min = 1, .valid = valid_word, .expected = WORD_EXPECTED,
 		.meaning = "prebuilt voice, case-sensitive (Puck, Kore, Charon, ...); none means the model's own"},
 	{ROW("language", user, language, STRING), .min = 2, .valid = valid_word, .expected = WORD_EXPECTED,
@@ -119,7 +126,7 @@ const struct vl_setting users_table[] = {
 
 static int compare_users(const void *a, const void *b)
 {
-	const struct user *const *left = a, *const *right = b;
+	struct user *const *left = a, *const *right = b;
 	int order = strcmp((*left)->name, (*right)->name);
 
 	/* Equal names in the order of the file, so that the error names the later one. */
@@ -162,7 +169,112 @@ static void add_syntax_error(struct vl_errors *errors, const struct vl_error *er
 	vl_errors_add(errors, NULL, "%s", longest > 16 ? "a member is given twice" : error->text);
 }
 
-struct users *users_parse(const char *text, size_t len, struct vl_errors *errors)
+/* Why a sealed key does not open, and what to do about it. */
+static void add_seal_error(struct vl_errors *errors, const char *path, const char *sealed, const uint8_t *master, int result)
+{
+	char wanted[SEAL_ID_SIZE], given[SEAL_ID_SIZE];
+
+	seal_text_id(sealed, wanted);
+	if (master == NULL) {
+		vl_errors_add(errors, path, "is sealed under master key %s; say with --master-key where that is", wanted);
+	} else if (result == -ENOKEY) {
+		seal_master_id(master, given);
+		vl_errors_add(errors, path,
+			"is sealed under master key %s, not under the one given (%s); give that one or seal the key again",
+			wanted, given);
+	} else if (result == -EBADMSG) {
+		vl_errors_add(errors, path,
+			"does not open: it was changed, or sealed for another user; seal the key again (voxlanectl keys seal)");
+	} else {
+		vl_errors_add(errors, path, "holds something that is not %s; seal the key again", KEY_EXPECTED);
+	}
+}
+
+/* Move one plain key into its place. */
+static void place_plain(struct users *users, struct user *user)
+{
+	size_t size = strlen(user->api_key) + 1;
+	char *to = secret_pages_take(&users->keys, size);
+
+	memcpy(to, user->api_key, size);
+	explicit_bzero(user->api_key, size);
+	free(user->api_key);
+	user->api_key = to;
+}
+
+/* Open one sealed key into its place. `scratch` is a secret page's SEAL_KEY_MAX + 1 bytes. */
+static int place_sealed(struct users *users, struct user *user, const uint8_t *master, char *scratch)
+{
+	int r = master == NULL ? -ENOKEY : seal_open(scratch, master, user->name, user->sealed_key);
+	size_t len = r == 0 ? strlen(scratch) : 0;
+
+	if (r != 0)
+		return r;
+	if (len < KEY_MIN || !valid_key(scratch))
+		r = -EINVAL;
+	else
+		user->api_key = memcpy(secret_pages_take(&users->keys, len + 1), scratch, len + 1);
+	explicit_bzero(scratch, SEAL_KEY_MAX + 1);
+	return r;
+}
+
+/* Each user has one key in one form. Adds up what secret pages they need; the sealed form is longer than the key in it. */
+static int measure_keys(const struct users *users, size_t *bytes, struct vl_errors *errors)
+{
+	char path[VL_JSON_PATH_SIZE];
+	int result = 0;
+
+	for (size_t i = 0; i < users->count; i++) {
+		const struct user *user = &users->users[i];
+
+		*bytes += user->api_key != NULL ? strlen(user->api_key) + 1 : 0;
+		*bytes += user->sealed_key != NULL ? strlen(user->sealed_key) : 0;
+		if ((user->api_key != NULL) != (user->sealed_key != NULL))
+			continue;
+		snprintf(path, sizeof(path), "users[%zu].%s", i, user->api_key != NULL ? "sealed_key" : "api_key");
+		vl_errors_add(errors, path,
+			user->api_key != NULL ? "is there besides api_key; keep one of them"
+					      : "is missing, and there is no sealed_key");
+		result = -EINVAL;
+	}
+	return result;
+}
+
+/* Bring every key into secret pages. */
+static int place_keys(struct users *users, const uint8_t *master, struct vl_errors *errors)
+{
+	size_t bytes = SEAL_KEY_MAX + 1;
+	char path[VL_JSON_PATH_SIZE], *scratch;
+	int result = measure_keys(users, &bytes, errors);
+
+	if (result != 0)
+		return result;
+	result = secret_pages_create(&users->keys, bytes);
+	if (result != 0) {
+		vl_errors_add(errors, NULL, "cannot lock %zu bytes of memory for keys: %s; raise ulimit -l (LimitMEMLOCK=)",
+			bytes, strerror(-result));
+		return result;
+	}
+	scratch = secret_pages_take(&users->keys, SEAL_KEY_MAX + 1);
+	for (size_t i = 0; i < users->count; i++) {
+		struct user *user = &users->users[i];
+		int r = 0;
+
+		user->users = users;
+		if (user->api_key != NULL)
+			place_plain(users, user);
+		else
+			r = place_sealed(users, user, master, scratch);
+		if (r == 0)
+			continue;
+		snprintf(path, sizeof(path), "users[%zu].sealed_key", i);
+		add_seal_error(errors, path, user->sealed_key, master, r);
+		result = -EINVAL;
+	}
+	return result;
+}
+
+struct users *users_parse(const char *text, size_t len, const uint8_t *master, struct vl_errors *errors)
 {
 	struct users *users = calloc(1, sizeof(*users));
 	struct vl_error error = {.text = "out of memory"};
@@ -178,6 +290,8 @@ struct users *users_parse(const char *text, size_t len, struct vl_errors *errors
 		vl_json_wipe(document);
 		if (r == 0)
 			r = index_users(users, errors);
+		if (r == 0)
+			r = place_keys(users, master, errors);
 	}
 	if (r == 0)
 		return users;
@@ -186,20 +300,7 @@ struct users *users_parse(const char *text, size_t len, struct vl_errors *errors
 	return NULL;
 }
 
-int users_check_file(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error)
-{
-	if (file->owner != euid && file->owner != 0) {
-		vl_error_set(error, "belongs to user %u, who could read the keys; run: chown %u %s", file->owner, euid, path);
-		return -EPERM;
-	}
-	if ((file->mode & 077) != 0) {
-		vl_error_set(error, "group or others have access to the keys (mode %04o); run: chmod 600 %s", file->mode, path);
-		return -EPERM;
-	}
-	return 0;
-}
-
-struct users *users_load(const char *path, struct vl_errors *errors)
+struct users *users_load(const char *path, struct master_key *master, struct vl_errors *errors)
 {
 	struct users *users = NULL;
 	struct vl_file file;
@@ -207,13 +308,17 @@ struct users *users_load(const char *path, struct vl_errors *errors)
 	int r = vl_file_read(path, USERS_FILE_MAX, &file, &error);
 
 	if (r == 0)
-		r = users_check_file(path, &file, geteuid(), &error);
+		r = vl_file_check_private(path, &file, geteuid(), false, &error);
+	if (r == 0 && master != NULL)
+		r = master_key_load(master, &error);
 	if (r < 0) {
 		vl_errors_add(errors, NULL, "%s", error.text);
 	} else {
-		users = users_parse(file.text, file.len, errors);
+		users = users_parse(file.text, file.len, master != NULL ? master->key : NULL, errors);
 		r = users == NULL ? -errno : 0;
 	}
+	if (master != NULL)
+		master_key_forget(master);
 	vl_file_free(&file);
 	errno = -r;
 	return users;
@@ -224,11 +329,16 @@ void users_free(struct users *users)
 	if (users == NULL)
 		return;
 	free(users->by_name);
+	/* The keys go with their pages; one that has not come there yet is the table's. */
+	for (size_t i = 0; users->users != NULL && i < users->count; i++)
+		if ((uintptr_t)users->users[i].api_key - (uintptr_t)users->keys.base < users->keys.size)
+			users->users[i].api_key = NULL;
+	secret_pages_destroy(&users->keys);
 	vl_settings_free(users_table, users);
 	free(users);
 }
 
-const struct user *users_find(const struct users *users, const char *name)
+struct user *users_find(const struct users *users, const char *name)
 {
 	size_t low = 0, high = users->count;
 
@@ -245,7 +355,45 @@ const struct user *users_find(const struct users *users, const char *name)
 	return NULL;
 }
 
-const char *users_model(const struct users *users, const struct user *user)
+static void wipe_key(struct user *user)
 {
-	return user->model[0] != '\0' ? user->model : users->gemini.model;
+	explicit_bzero(user->api_key, strlen(user->api_key));
+	user->api_key = NULL;
+}
+
+void users_hold(struct user *user)
+{
+	user->calls++;
+	user->users->held++;
+}
+
+void users_release(struct user *user)
+{
+	struct users *users = user->users;
+
+	user->calls--;
+	users->held--;
+	if (!users->retired)
+		return;
+	if (user->calls == 0)
+		wipe_key(user);
+	if (users->held == 0)
+		users_free(users);
+}
+
+void users_retire(struct users *users)
+{
+	users->retired = true;
+	if (users->held == 0) {
+		users_free(users);
+		return;
+	}
+	for (size_t i = 0; i < users->count; i++)
+		if (users->users[i].calls == 0)
+			wipe_key(&users->users[i]);
+}
+
+const char *users_model(const struct user *user)
+{
+	return user->model[0] != '\0' ? user->model : user->users->gemini.model;
 }

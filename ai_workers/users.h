@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The users file: where Gemini is, and each user with the API key of their own. The only place in Voxlane that holds keys. Pure
- * but for users_load(), which reads the file. No error or log line repeats a value of this file; every copy of its text is
- * overwritten before it is freed.
+ * The users file: where Gemini is, and each user with the API key of their own, plain or sealed (seal.h). The only place in Voxlane
+ * that holds keys. Pure but for users_load(), which reads the file. No error or log line repeats a value of this file; every copy of
+ * its text is overwritten before it is freed, and the keys themselves live in secret pages (secret.h).
+ *
+ * A reload makes a new struct users. The old one is retired: keys that no call uses are overwritten at once, the others when their
+ * last call ends.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "../shared/file.h"
 #include "../shared/settings.h"
+#include "master_key.h"
+#include "secret.h"
 
 #define USERS_NAME_SIZE 64 /* NUL included; as CALL_USER_SIZE */
 #define USERS_MAX	10000
@@ -25,12 +31,15 @@ struct users_endpoint {
 
 struct user {
 	char name[USERS_NAME_SIZE];
-	char *api_key;	    /* for the x-goog-api-key header: printable ASCII without spaces */
+	char *api_key;	    /* for the x-goog-api-key header: printable ASCII without spaces; in users->keys. NULL: wiped */
+	char *sealed_key;   /* as the file has it, NULL: plain */
 	char voice[64];	    /* empty: the model's own */
 	char language[36];  /* BCP 47; empty: the model decides */
 	char *instructions; /* NULL: none */
 	char model[128];    /* empty: users.gemini.model */
 	char *greeting;	    /* what the model is asked to say first; NULL: it waits for the caller */
+	struct users *users;
+	unsigned int calls; /* that hold this user */
 };
 
 struct users {
@@ -42,35 +51,42 @@ struct users {
 	} gemini;
 	struct user *users;
 	size_t count;
-	const struct user **by_name; /* sorted, for users_find() */
+	struct user **by_name; /* sorted, for users_find() */
+	struct secret_pages keys;
+	unsigned int held; /* sum of the users' calls */
+	bool retired;
 };
 
 /* The document's table. */
 extern const struct vl_setting users_table[];
 
 /*
- * Check a users file of `len` bytes. Any thread. `text` is not changed: the caller overwrites it. Returns the users, to be freed
- * with users_free(), or NULL with errno EINVAL, EMSGSIZE or ENOMEM and every error.
+ * Check a users file of `len` bytes and open its sealed keys with `master` (SEAL_MASTER_SIZE bytes, or NULL: there is none). Any
+ * thread. `text` is not changed: the caller overwrites it. Returns the users, to be freed with users_free(), or NULL with errno
+ * EINVAL, EMSGSIZE, ENOMEM or what locking memory said, and every error.
  */
-struct users *users_parse(const char *text, size_t len, struct vl_errors *errors);
+struct users *users_parse(const char *text, size_t len, const uint8_t *master, struct vl_errors *errors);
 
 /*
- * Whether a file of this mode and owner is a safe place for keys, for a process of effective user `euid`: nobody else may read or
- * write it. Any thread. Returns 0, or -EPERM with an error that says what to run.
+ * Read and check the file at `path`; `master` (or NULL) is loaded for it and forgotten again. Worker, at start and for a reload. As
+ * users_parse(); errno EPERM when others may read it. Errors do not name the file.
  */
-int users_check_file(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error);
+struct users *users_load(const char *path, struct master_key *master, struct vl_errors *errors);
 
-/*
- * Read and check the file at `path`. Worker, at start. As users_parse(); errno EPERM when others may read it. Errors do not name
- * the file.
- */
-struct users *users_load(const char *path, struct vl_errors *errors);
-
-/* Overwrite every key and text, then free. NULL is legal. */
+/* Overwrite every key and text, then free, whoever holds a user. NULL is legal. */
 void users_free(struct users *users);
 
 /* The user with this name, NULL when there is none. Any thread. */
-const struct user *users_find(const struct users *users, const char *name);
+struct user *users_find(const struct users *users, const char *name);
+
+/* A call begins to use the user and its key; users_release() when it ends. Worker loop. */
+void users_hold(struct user *user);
+
+/* The call is over. Worker loop. May free the user. */
+void users_release(struct user *user);
+
+/* Nobody new will use these: overwrite the keys that no call holds, free everything with the last call. Worker loop. */
+void users_retire(struct users *users);
 
 /* The model of a user: the user's own or the common one. Any thread. */
-const char *users_model(const struct users *users, const struct user *user);
+const char *users_model(const struct user *user);

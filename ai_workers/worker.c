@@ -14,6 +14,7 @@
 #include "../shared/log.h"
 #include "call.h"
 #include "gemini_message.h"
+#include "reload.h"
 #include "stats.h"
 
 #define TICK_MS		     5u
@@ -220,37 +221,56 @@ static void refuse_call(struct worker *w, const struct dataplane_open *open, con
 	dataplane_link_say(w->link, "state", body);
 }
 
+/* A call that this worker has goes on with the user it began with, whatever the users file says by now. */
+static void continue_call(struct worker *w, struct call *call, const struct dataplane_open *open)
+{
+	forget_index(w, call);
+	call_attach(call, open);
+	vl_log_info("call %s user %s: continued", call->uuid, call->user->name);
+	if (!remember_index(w, call))
+		end_call(w, call, "out of memory");
+}
+
+static void begin_call(struct worker *w, const struct dataplane_open *open)
+{
+	struct user *user = users_find(w->users, open->user);
+	struct call *call;
+
+	if (user == NULL) {
+		refuse_call(w, open, "this worker does not serve the user");
+		return;
+	}
+	if (w->call_count >= w->options.capacity) {
+		refuse_call(w, open, "this worker is full");
+		return;
+	}
+	call = call_create(w, open, user, vl_clock_ms());
+	if (call == NULL) {
+		refuse_call(w, open, "out of memory");
+		return;
+	}
+	vl_log_info("call %s user %s: dialling", call->uuid, user->name);
+	if (!remember_index(w, call))
+		end_call(w, call, "out of memory");
+}
+
 static void on_open(void *context, const struct dataplane_open *open)
 {
 	struct worker *w = context;
-	const struct user *user = users_find(w->users, open->user);
 	struct call *call;
 
 	HASH_FIND_STR(w->calls, open->uuid, call);
 	/* The same call offered again goes on; the same UUID with another user or codec is not the same call. */
-	if (call != NULL && (call->user != user || call->downlink.law != open->law)) {
+	if (call != NULL && (strcmp(call->user->name, open->user) != 0 || call->downlink.law != open->law)) {
 		end_call(w, call, "replaced");
 		call = NULL;
 	}
-	if (user == NULL) {
-		refuse_call(w, open, "this worker does not serve the user");
-	} else if (open->lcore >= w->channel.lcores || open->index >= INDEX_MAX) {
+	if (open->lcore >= w->channel.lcores || open->index >= INDEX_MAX)
 		refuse_call(w, open, "no such ring or index");
-	} else if (call != NULL) {
-		forget_index(w, call);
-		call_attach(call, open);
-		vl_log_info("call %s user %s: continued", call->uuid, user->name);
-	} else if (w->call_count >= w->options.capacity) {
-		refuse_call(w, open, "this worker is full");
-	} else {
-		call = call_create(w, open, user, vl_clock_ms());
-		if (call == NULL)
-			refuse_call(w, open, "out of memory");
-		else
-			vl_log_info("call %s user %s: dialling", call->uuid, user->name);
-	}
-	if (call != NULL && call->attached && !remember_index(w, call))
-		end_call(w, call, "out of memory");
+	else if (call != NULL)
+		continue_call(w, call, open);
+	else
+		begin_call(w, open);
 	count_calls(w);
 }
 
@@ -335,23 +355,34 @@ static void on_signal(uv_signal_t *signal, int number)
 	uv_timer_start(&w->shutdown, on_shutdown_tick, 0, TICK_MS);
 }
 
+static void on_hangup(uv_signal_t *signal, int number)
+{
+	struct worker *w = signal->data;
+
+	(void)number;
+	if (!w->stopping)
+		worker_reload(w);
+}
+
 static void start_handles(struct worker *w)
 {
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_init(&w->loop, &w->shutdown);
 	uv_signal_init(&w->loop, &w->sigterm);
 	uv_signal_init(&w->loop, &w->sigint);
+	uv_signal_init(&w->loop, &w->sighup);
 	uv_prepare_init(&w->loop, &w->before_poll);
 	uv_check_init(&w->loop, &w->after_poll);
-	w->tick.data = w->shutdown.data = w->sigterm.data = w->sigint.data = w;
+	w->tick.data = w->shutdown.data = w->sigterm.data = w->sigint.data = w->sighup.data = w;
 	w->before_poll.data = w->after_poll.data = w;
 	uv_signal_start(&w->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&w->sigint, on_signal, SIGINT);
+	uv_signal_start(&w->sighup, on_hangup, SIGHUP);
 	uv_prepare_start(&w->before_poll, on_before_poll);
 	uv_check_start(&w->after_poll, on_after_poll);
 }
 
-int worker_start(struct worker *w, const struct worker_options *options, const struct users *users)
+int worker_start(struct worker *w, const struct worker_options *options, struct users *users)
 {
 	const char *ca_file = users->gemini.ca_file[0] != '\0' ? users->gemini.ca_file : NULL;
 	struct dataplane_config link = {.path = options->dataplane, .name = options->name, .capacity = options->capacity};
@@ -385,7 +416,8 @@ void worker_run(struct worker *w)
 void worker_stop(struct worker *w)
 {
 	uv_handle_t *handles[] = {(uv_handle_t *)&w->tick, (uv_handle_t *)&w->shutdown, (uv_handle_t *)&w->sigterm,
-		(uv_handle_t *)&w->sigint, (uv_handle_t *)&w->before_poll, (uv_handle_t *)&w->after_poll};
+		(uv_handle_t *)&w->sigint, (uv_handle_t *)&w->sighup, (uv_handle_t *)&w->before_poll,
+		(uv_handle_t *)&w->after_poll};
 
 	w->stopping = true;
 	dataplane_link_destroy(w->link);
@@ -399,4 +431,5 @@ void worker_stop(struct worker *w)
 	free(w->by_index);
 	free(w->names);
 	free(w->message);
+	users_free(w->users);
 }

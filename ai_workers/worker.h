@@ -22,9 +22,11 @@ struct call;
 struct worker_options {
 	const char *dataplane; /* socket path */
 	const char *name;
-	unsigned int message_ms;  /* of one uplink message */
-	unsigned int uplink_rate; /* Hz towards the model: 16000 or 8000 */
-	unsigned int capacity;	  /* calls */
+	const char *users_path;	   /* read again for SIGHUP */
+	struct master_key *master; /* for sealed keys, or NULL */
+	unsigned int message_ms;   /* of one uplink message */
+	unsigned int uplink_rate;  /* Hz towards the model: 16000 or 8000 */
+	unsigned int capacity;	   /* calls */
 };
 
 /* Owner: main(). Used by the loop only. */
@@ -32,12 +34,12 @@ struct worker {
 	struct worker_options options;
 	uv_loop_t loop;
 	uv_timer_t tick, shutdown;
-	uv_signal_t sigterm, sigint;
+	uv_signal_t sigterm, sigint, sighup;
 	uv_prepare_t before_poll;
 	uv_check_t after_poll;
 	uv_poll_t *doorbell; /* freed by its close callback */
 	int doorbell_fd;
-	const struct users *users;
+	struct users *users; /* of new calls */
 	struct endpoint *endpoint;
 	struct wss *wss;
 	struct dataplane_link *link;
@@ -56,10 +58,10 @@ struct worker {
 };
 
 /*
- * Set up; `users` and the strings of `options` live as long as the worker. Main. Returns 0 or -errno with a logged reason;
- * worker_stop() is legal either way.
+ * Set up and take `users` over, whatever the result; `options.master` and the strings of `options` live as long as the worker. Main.
+ * Returns 0 or -errno with a logged reason; worker_stop() is legal either way.
  */
-int worker_start(struct worker *worker, const struct worker_options *options, const struct users *users);
+int worker_start(struct worker *worker, const struct worker_options *options, struct users *users);
 
 /* Run until SIGTERM or SIGINT, then say goodbye to the service on every socket. Main. */
 void worker_run(struct worker *worker);

@@ -43,10 +43,10 @@ struct wss_connection {
 	struct wss *wss;
 	struct wss_connection *next, **previous;
 	struct lws *wsi;
-	void *owner; /* NULL: nobody listens any more */
-	const char *api_key;
-	bool dialling;	/* inside wss_dial() */
-	bool destroyed; /* libwebsockets has let go of it inside wss_dial() */
+	void *owner;	     /* NULL: nobody listens any more */
+	const char *api_key; /* its owner's; NULL when nobody listens any more */
+	bool dialling;	     /* inside wss_dial() */
+	bool destroyed;	     /* libwebsockets has let go of it inside wss_dial() */
 	bool close_wanted, open;
 	uint16_t code;
 	char reason[REASON_SIZE];
@@ -87,6 +87,7 @@ static void report_lost(struct wss_connection *c, int http_status)
 	void *owner = c->owner;
 
 	c->owner = NULL;
+	c->api_key = NULL;
 	c->wss->open_count -= c->open;
 	c->open = false;
 	if (owner != NULL)
@@ -105,6 +106,8 @@ static void free_connection(struct wss_connection *c)
 /* 0 or -1: the return value of a libwebsockets callback, -1 closes. */
 static int append_key(struct wss_connection *c, unsigned char **at, unsigned char *end)
 {
+	if (c->api_key == NULL)
+		return -1;
 	return lws_add_http_header_by_name(c->wsi, (const unsigned char *)"x-goog-api-key:", (const unsigned char *)c->api_key,
 		(int)strlen(c->api_key), at, end);
 }
@@ -368,6 +371,7 @@ void wss_release(struct wss_connection *c, bool graceful)
 	if (c == NULL)
 		return;
 	c->owner = NULL;
+	c->api_key = NULL;
 	if (graceful && c->open)
 		wss_close(c);
 	else

@@ -50,7 +50,7 @@ struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const
 void wss_destroy(struct wss *wss);
 
 /*
- * Dial. `api_key` is borrowed until the connection is gone; `config` for the call. Worker loop. Returns the connection, or NULL
+ * Dial. `api_key` is borrowed until lost() or wss_release(); `config` for the call. Worker loop. Returns the connection, or NULL
  * when it could not even be started; then nothing is reported.
  */
 struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *api_key, void *owner);

@@ -59,6 +59,19 @@ int vl_file_read(const char *path, size_t max, struct vl_file *file, struct vl_e
 	return r;
 }
 
+int vl_file_check_private(const char *path, const struct vl_file *file, uid_t euid, bool group_reads, struct vl_error *error)
+{
+	if (file->owner != euid && file->owner != 0) {
+		vl_error_set(error, "belongs to user %u, who could read the keys; run: chown %u %s", file->owner, euid, path);
+		return -EPERM;
+	}
+	if ((file->mode & (group_reads ? 037 : 077)) != 0) {
+		vl_error_set(error, "group or others have access to the keys (mode %04o); run: chmod 600 %s", file->mode, path);
+		return -EPERM;
+	}
+	return 0;
+}
+
 void vl_file_free(struct vl_file *file)
 {
 	if (file->text != NULL)

@@ -6,18 +6,21 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ai_workers/seal.h"
 #include "unit.h"
 
 #define GEMINI "\"gemini\":{\"endpoint\":\"wss://localhost:8443\",\"model\":\"m\"}"
+#define SEALED "vlk1:ae216c2ef5247a37:8PHy8_T19vf4-fr7:cRf2XM-xWXu7cHwQeGqrcO_bhdLXWVN87-qpUYQRgHUbZ5MQwDY0_rV4WCqwEmZikOVj0Ftfvw"
 #define KEY    "AIzaSyD-SECRET-SECRET-SECRET-SECRET-123"
 
 static struct users *parse(const char *text, struct vl_errors *errors)
 {
 	memset(errors, 0, sizeof(*errors));
-	return users_parse(text, strlen(text), errors);
+	return users_parse(text, strlen(text), NULL, errors);
 }
 
 START_TEST(test_users_accepts)
@@ -41,9 +44,9 @@ START_TEST(test_users_accepts)
 	ck_assert_ptr_eq(admin, &u->users[1]);
 	ck_assert_ptr_null(users_find(u, "admin"));
 	ck_assert_str_eq(zoe->api_key, KEY);
-	ck_assert_str_eq(users_model(u, zoe), "gemini-3.8-live");
+	ck_assert_str_eq(users_model(zoe), "gemini-3.8-live");
 	ck_assert(zoe->voice[0] == '\0' && zoe->instructions == NULL && zoe->greeting == NULL);
-	ck_assert_str_eq(users_model(u, admin), "models/own");
+	ck_assert_str_eq(users_model(admin), "models/own");
 	ck_assert_str_eq(admin->instructions, "Be\nkind.");
 	ck_assert_str_eq(admin->greeting, "Say hello.");
 	users_free(u);
@@ -110,7 +113,9 @@ static const struct {
 	const char *text, *error;
 } bad[] = {
 	{"{" GEMINI "}", "users: is missing"},
-	{"{" GEMINI ",\"users\":[{\"name\":\"a\"}]}", "users[0].api_key: is missing"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\"}]}", "users[0].api_key: is missing, and there is no sealed_key"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"sealed_key\":\"" SEALED "\"}]}",
+		"users[0].sealed_key: is there besides api_key; keep one of them"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"voise\":\"Kore\"}]}",
 		"users[0].voise: no such member"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":\"api_key\",\"api_key\":\"" KEY "\"}]}",
@@ -198,13 +203,129 @@ START_TEST(test_users_wipes_tree)
 	ck_assert_ptr_nonnull(u);
 	ck_assert_uint_gt(copies, 0);
 	ck_assert_uint_eq(leaks, 0);
-	/* The keys themselves: their first bytes become the allocator's list pointers, the rest must be zero. */
-	char *key = u->users[0].api_key;
+	/* The settings' own copy was overwritten and freed when the key moved to its page. */
+	ck_assert_str_eq(u->users[0].api_key, KEY);
+	ck_assert(u->users[0].api_key >= (char *)u->keys.base && u->users[0].api_key < (char *)u->keys.base + u->keys.size);
 	users_free(u);
-	ck_assert_ptr_null(memmem(key, sizeof(KEY) - 1, "SECRET", 6));
 }
 END_TEST
 #endif
+
+static const uint8_t master[SEAL_MASTER_SIZE] = {42};
+static const uint8_t nonce[SEAL_NONCE_SIZE] = {1};
+
+/* A file with one user, "b" with a plain key in front, and `user` with `sealed`. */
+static void file_with(char *text, size_t size, const char *user, const char *sealed)
+{
+	snprintf(text, size,
+		"{" GEMINI ",\"users\":[{\"name\":\"b\",\"api_key\":\"plain-key-1\"},{\"name\":\"%s\",\"sealed_key\":\"%s\"}]}",
+		user, sealed);
+}
+
+START_TEST(test_users_opens_sealed_keys)
+{
+	char text[2048], sealed[SEAL_TEXT_SIZE];
+	struct vl_errors errors = {0};
+
+	ck_assert_int_eq(seal_key(sealed, master, nonce, "admin2", KEY), 0);
+	file_with(text, sizeof(text), "admin2", sealed);
+	struct users *u = users_parse(text, strlen(text), master, &errors);
+	ck_assert_msg(u != NULL, "%s", errors.errors[0].text);
+	ck_assert_str_eq(users_find(u, "admin2")->api_key, KEY);
+	ck_assert_str_eq(users_find(u, "b")->api_key, "plain-key-1");
+	/* Both are in secret pages, and nothing else there is left of the opening. */
+	unsigned int found = 0;
+	for (size_t i = 0; i + 6 <= u->keys.size; i++)
+		found += memcmp(u->keys.base + i, "AIzaSy", 6) == 0;
+	ck_assert_uint_eq(found, 1);
+	users_free(u);
+}
+END_TEST
+
+START_TEST(test_users_refuses_sealed_keys)
+{
+	char text[2048], sealed[SEAL_TEXT_SIZE], id[SEAL_ID_SIZE], other_id[SEAL_ID_SIZE], expected[256];
+	uint8_t other[SEAL_MASTER_SIZE] = {43};
+	struct vl_errors errors = {0};
+
+	seal_master_id(master, id);
+	seal_master_id(other, other_id);
+	ck_assert_int_eq(seal_key(sealed, master, nonce, "admin2", KEY), 0);
+	file_with(text, sizeof(text), "admin2", sealed);
+
+	ck_assert_ptr_null(users_parse(text, strlen(text), NULL, &errors));
+	snprintf(expected, sizeof(expected),
+		"users[1].sealed_key: is sealed under master key %s; say with --master-key where that is", id);
+	ck_assert_str_eq(errors.errors[0].text, expected);
+
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_ptr_null(users_parse(text, strlen(text), other, &errors));
+	snprintf(expected, sizeof(expected),
+		"users[1].sealed_key: is sealed under master key %s, not under the one given (%s); give that one or seal the key "
+		"again",
+		id, other_id);
+	ck_assert_str_eq(errors.errors[0].text, expected);
+
+	file_with(text, sizeof(text), "agent4", sealed);
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_ptr_null(users_parse(text, strlen(text), master, &errors));
+	ck_assert_str_eq(errors.errors[0].text, "users[1].sealed_key: does not open: it was changed, or sealed for another user; "
+						"seal the key again (voxlanectl keys seal)");
+
+	file_with(text, sizeof(text), "admin2", KEY);
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_ptr_null(users_parse(text, strlen(text), master, &errors));
+	ck_assert_str_eq(errors.errors[0].text, "users[1].sealed_key: is not a sealed key as voxlanectl keys seal writes it");
+
+	/* A key that could not go into a header was sealed by something else. */
+	ck_assert_int_eq(seal_key(sealed, master, nonce, "admin2", KEY "\r\nx: y"), 0);
+	file_with(text, sizeof(text), "admin2", sealed);
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_ptr_null(users_parse(text, strlen(text), master, &errors));
+	ck_assert_ptr_nonnull(strstr(errors.errors[0].text, "users[1].sealed_key: holds something that is not an API key"));
+	ck_assert_ptr_null(strstr(errors.errors[0].text, "SECRET"));
+}
+END_TEST
+
+/* A reload: what calls hold stays, what they do not is overwritten at once, the rest with the last call. */
+START_TEST(test_users_retires)
+{
+	static const char text[] =
+		"{" GEMINI
+		",\"users\":[{\"name\":\"a\",\"api_key\":\"aaaaaaaaaaaa\"},{\"name\":\"b\",\"api_key\":\"bbbbbbbbbbbb\"},"
+		"{\"name\":\"c\",\"api_key\":\"cccccccccccc\"}]}";
+	struct vl_errors errors = {0};
+	struct users *u = users_parse(text, sizeof(text) - 1, NULL, &errors);
+	struct user *a = users_find(u, "a"), *b = users_find(u, "b"), *c = users_find(u, "c");
+	char *key_a = a->api_key, *key_b = b->api_key, *key_c = c->api_key;
+
+	users_hold(a);
+	users_hold(b);
+	users_hold(b);
+	users_hold(c);
+	users_release(c);
+	ck_assert_str_eq(key_c, "cccccccccccc");
+	users_retire(u);
+	ck_assert_str_eq(a->api_key, "aaaaaaaaaaaa");
+	ck_assert_ptr_null(c->api_key);
+	for (size_t i = 0; i < 12; i++)
+		ck_assert_int_eq(key_c[i], 0);
+	users_release(a);
+	for (size_t i = 0; i < 12; i++)
+		ck_assert_int_eq(key_a[i], 0);
+	users_release(b);
+	ck_assert_str_eq(b->api_key, "bbbbbbbbbbbb");
+	uint8_t *page = u->keys.base;
+	unsigned char resident;
+	ck_assert_int_eq(mincore(page, 4096, &resident), 0);
+	users_release(b);
+	(void)key_b;
+	ck_assert_int_eq(mincore(page, 4096, &resident), -1);
+	/* Without calls, at once. */
+	u = users_parse(text, sizeof(text) - 1, NULL, &errors);
+	users_retire(u);
+}
+END_TEST
 
 static void write_file(const char *path, const char *text, mode_t mode)
 {
@@ -227,7 +348,7 @@ START_TEST(test_users_checks_file)
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		memset(&errors, 0, sizeof(errors));
 		write_file(path, "{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}", modes[i].mode);
-		struct users *u = users_load(path, &errors);
+		struct users *u = users_load(path, NULL, &errors);
 		ck_assert_int_eq(u != NULL, modes[i].good);
 		if (u == NULL) {
 			ck_assert_int_eq(errno, EPERM);
@@ -239,11 +360,11 @@ START_TEST(test_users_checks_file)
 	}
 	unlink(path);
 	struct vl_file file = {.mode = 0600, .owner = 1000};
-	ck_assert_int_eq(users_check_file("f", &file, 1000, &error), 0);
-	ck_assert_int_eq(users_check_file("f", &file, 1001, &error), -EPERM);
+	ck_assert_int_eq(vl_file_check_private("f", &file, 1000, false, &error), 0);
+	ck_assert_int_eq(vl_file_check_private("f", &file, 1001, false, &error), -EPERM);
 	ck_assert_str_eq(error.text, "belongs to user 1000, who could read the keys; run: chown 1001 f");
 	file.owner = 0;
-	ck_assert_int_eq(users_check_file("f", &file, 1001, &error), 0);
+	ck_assert_int_eq(vl_file_check_private("f", &file, 1001, false, &error), 0);
 }
 END_TEST
 
@@ -258,6 +379,8 @@ int main(void)
 	tcase_add_test(tc, test_users_wipes_tree);
 #endif
 	suite_add_tcase(suite, tc);
+	unit_add(suite, "sealed", test_users_opens_sealed_keys, test_users_refuses_sealed_keys);
+	unit_add(suite, "reload", test_users_retires);
 	unit_add(suite, "file", test_users_checks_file);
 	return unit_run(suite);
 }
