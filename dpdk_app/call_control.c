@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a call. Order protects other calls: a session's generation is stored last when it begins and cleared first when it ends, a flow leaves the table before another one
- * enters it, and an index always has the same owning lcore, so a STOP can never be overtaken by the START of the index's next call.
+ * The life of a call. Order protects other calls: a session's generation is stored last when it begins and cleared first when
+ * it ends, a flow leaves the table before another one enters it, and an index always has the same owning lcore, so a STOP can
+ * never be overtaken by the START of the index's next call.
  */
 #include "call_control.h"
 
@@ -131,8 +132,8 @@ static int check_request(const struct dataplane *dataplane, const struct call_re
 }
 
 /*
- * A free even port of the dedicated range, beginning behind the one given out last, so that a port rests as long as the range allows beyond its
- * quarantine. RTCP is on the odd one above (RFC 3550 11).
+ * A free even port of the dedicated range, beginning behind the one given out last, so that a port rests as long as the range
+ * allows beyond its quarantine. RTCP is on the odd one above (RFC 3550 11).
  */
 static bool choose_port(struct dataplane *dataplane, struct endpoint *local)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a call: begin, bind, move, hold, end. Here the registry, the binding rules, the session table, playout and the workers are kept in step, so that every
- * other module only says what happened. Control thread only.
+ * The life of a call: begin, bind, move, hold, end. Here the registry, the binding rules, the session table, playout and the
+ * workers are kept in step, so that every other module only says what happened. Control thread only.
  */
 #pragma once
 
@@ -31,8 +31,8 @@ int call_control_move(
 void call_control_hold(struct dataplane *dataplane, struct call *call, bool held);
 
 /*
- * The binding rules gave a flow to a call (BINDING_BIND): put it into the table, log the lock line, send where the caller is. Returns false when the call is gone or
- * the table refused, which is counted or logged.
+ * The binding rules gave a flow to a call (BINDING_BIND): put it into the table, log the lock line, send where the caller is.
+ * Returns false when the call is gone or the table refused, which is counted or logged.
  */
 bool call_control_bind(struct dataplane *dataplane, const struct binding_verdict *verdict);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registry of calls. Indices wait in a first-in-first-out queue, so the one that rests longest is used first, and each keeps its own generation
- * counter: a packet or a record that names an old call can never name a new one.
+ * The registry of calls. Indices wait in a first-in-first-out queue, so the one that rests longest is used first, and each
+ * keeps its own generation counter: a packet or a record that names an old call can never name a new one.
  */
 #include "calls.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registry of calls: by index and generation, by UUID, by user. It hands out the indices of the session storage and their generations. Pure: no
- * DPDK, time and randomness are parameters. Control thread only.
+ * The registry of calls: by index and generation, by UUID, by user. It hands out the indices of the session storage and their
+ * generations. Pure: no DPDK, time and randomness are parameters. Control thread only.
  */
 #pragma once
 
@@ -12,16 +12,19 @@
 
 struct calls;
 
-/* A registry for `max_calls` calls, whose indices rest for `quarantine_ms` before they are used again. Returns NULL with errno ENOMEM. */
+/*
+ * A registry for `max_calls` calls, whose indices rest for `quarantine_ms` before they are used again. Returns NULL with errno
+ * ENOMEM.
+ */
 struct calls *calls_new(uint32_t max_calls, uint32_t quarantine_ms);
 
 /* Free the registry and every call in it; NULL is legal. */
 void calls_free(struct calls *calls);
 
 /*
- * Add a call of `user`: it gets an index, a generation that this index never had before, a version 4 UUID (RFC 9562 5.4) made of
- * `random`, and created_ms; everything else is zero, without worker. The registry owns it. Returns NULL with errno ENOSPC (all indices
- * in use or resting), EEXIST (that UUID is in use), EINVAL (user name empty or too long) or ENOMEM.
+ * Add a call of `user`: it gets an index, a generation that this index never had before, a version 4 UUID (RFC 9562 5.4) made
+ * of `random`, and created_ms; everything else is zero, without worker. The registry owns it. Returns NULL with errno ENOSPC
+ * (all indices in use or resting), EEXIST (that UUID is in use), EINVAL (user name empty or too long) or ENOMEM.
  */
 struct call *calls_add(struct calls *calls, const char *user, const uint8_t random[16], uint64_t now_ms);
 
@@ -43,12 +46,15 @@ struct call *calls_find_uuid(const struct calls *calls, const char *uuid);
 /* The first call of a user, the next by call->user_next; NULL when the user has none. */
 struct call *calls_of_user(const struct calls *calls, const char *user);
 
-/* Walk all calls in no particular order: NULL begins, NULL ends. The returned call may be removed only after its successor was taken. */
+/*
+ * Walk all calls in no particular order: NULL begins, NULL ends. The returned call may be removed only after its successor was
+ * taken.
+ */
 struct call *calls_next(const struct calls *calls, const struct call *call);
 
 /*
- * A page of calls in the order of their UUIDs: up to `limit` calls whose UUID is greater than `after` ("" begins). Needs no anchor to be
- * alive, so a reader of pages misses nothing that lives through the reading. Returns the number written to `page`.
+ * A page of calls in the order of their UUIDs: up to `limit` calls whose UUID is greater than `after` ("" begins). Needs no
+ * anchor to be alive, so a reader of pages misses nothing that lives through the reading. Returns the number written to `page`.
  */
 size_t calls_page(const struct calls *calls, const char *after, struct call **page, size_t limit);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands to packet lcores. The rings are short; a burst of calls or a worker's loss can be longer, so the rest waits in a list per lcore.
+ * Commands to packet lcores. The rings are short; a burst of calls or a worker's loss can be longer, so the rest waits in a
+ * list per lcore.
  */
 #include "commands.h"
 

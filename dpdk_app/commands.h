@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands to packet lcores, none lost and none overtaking another: what an lcore's ring cannot take at the moment waits here in order. Control thread
- * only.
+ * Commands to packet lcores, none lost and none overtaking another: what an lcore's ring cannot take at the moment waits here
+ * in order. Control thread only.
  */
 #pragma once
 
@@ -23,7 +23,7 @@ void commands_send(struct commands *commands, unsigned int index, const struct l
 void commands_run(struct commands *commands);
 
 /*
- * Commands that wait here for all lcores together. With none waiting, everything handed over is in the lcores' rings, and a grace period of the QSBR variable
- * from then on tells when every lcore has acted on it (lcore.h, "Order and grace").
+ * Commands that wait here for all lcores together. With none waiting, everything handed over is in the lcores' rings, and a
+ * grace period of the QSBR variable from then on tells when every lcore has acted on it (lcore.h, "Order and grace").
  */
 uint32_t commands_waiting(const struct commands *commands);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control thread's loop. Rings of lcores have no descriptor to wait for, so while calls or workers are there it looks every millisecond; that bounds how late a
- * new flow is learned. The lock is held during a turn and free while it waits, which is when telemetry reads.
+ * The control thread's loop. Rings of lcores have no descriptor to wait for, so while calls or workers are there it looks every
+ * millisecond; that bounds how late a new flow is learned. The lock is held during a turn and free while it waits, which is
+ * when telemetry reads.
  */
 #include "control_loop.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Methods of the control socket. Parameters are checked by tables before anything happens; what a method then refuses, it refuses with the name of the parameter.
+ * Methods of the control socket. Parameters are checked by tables before anything happens; what a method then refuses, it
+ * refuses with the name of the parameter.
  */
 #include "control_methods.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The methods of the control socket (doc/interfaces.md): parameters in, a call or a description out. The context is the dataplane. Control thread only.
+ * The methods of the control socket (doc/interfaces.md): parameters in, a call or a description out. The context is the
+ * dataplane. Control thread only.
  */
 #pragma once
 

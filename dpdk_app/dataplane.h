@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The data plane's one object: everything the start stages made, as the modules of the control thread find each other. Written by start.c; after that
- * each member belongs to the module it names. Control thread, and telemetry while it holds `lock`.
+ * The data plane's one object: everything the start stages made, as the modules of the control thread find each other. Written
+ * by start.c; after that each member belongs to the module it names. Control thread, and telemetry while it holds `lock`.
  */
 #pragma once
 
@@ -36,8 +36,8 @@ struct control_counters {
 
 struct dataplane {
 	/*
-	 * Held by the control thread during each turn of its loop and released while it waits; taken by telemetry callbacks, which may then read every
-	 * member below. No lcore ever takes it.
+	 * Held by the control thread during each turn of its loop and released while it waits; taken by telemetry callbacks,
+	 * which may then read every member below. No lcore ever takes it.
 	 */
 	pthread_mutex_t lock;
 

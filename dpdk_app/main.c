@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -138,6 +139,15 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/*
+ * The EAL leaves its runtime directory behind. Runs after the EAL's own exit handlers, which were registered later; a directory
+ * that still holds something is somebody's and stays.
+ */
+static void remove_runtime_directory(void)
+{
+	rmdir(rte_eal_get_runtime_dir());
+}
+
 static void log_start(const struct dataplane *dataplane)
 {
 	const struct config *config = dataplane->config;
@@ -199,6 +209,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	vl_log_init("dataplane", (enum vl_log_level)dataplane.config->log.level);
 	block_signals();
+	atexit(remove_runtime_directory);
 	if (rte_eal_init(own - 1, argv) < 0) {
 		fprintf(stderr, "voxlane-dataplane: the EAL did not start: %s (its own words are above)\n",
 			rte_strerror(rte_errno));

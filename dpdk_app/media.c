@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packets of unknown flows. A packet given back to its lcore (rx_again) is looked up there like any other: this file decides about flows, never about delivery.
+ * Packets of unknown flows. A packet given back to its lcore (rx_again) is looked up there like any other: this file decides
+ * about flows, never about delivery.
  */
-/* What packets name must not end the process when memory runs out: a flow for which there is none is then not in the hash table. */
+/*
+ * What packets name must not end the process when memory runs out: a flow for which there is none is then not in the hash
+ * table.
+ */
 #define HASH_NONFATAL_OOM 1
 
 #include "media.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packets that lcores hand to the control thread: ARP and the like, and RTP of flows nobody knows yet. The latter are put before the binding rules; a few wait
- * with their flow in probation, so that the first word is not clipped. Control thread only.
+ * Packets that lcores hand to the control thread: ARP and the like, and RTP of flows nobody knows yet. The latter are put
+ * before the binding rules; a few wait with their flow in probation, so that the first word is not clipped. Control thread
+ * only.
  */
 #pragma once
 
@@ -17,7 +18,10 @@ struct media *media_new(struct dataplane *dataplane);
 /* Free it and every packet it keeps. */
 void media_free(struct media *media);
 
-/* Take what the lcores handed over, decide, give back. Never waits; a bounded number of packets a turn. Returns the packets taken. */
+/*
+ * Take what the lcores handed over, decide, give back. Never waits; a bounded number of packets a turn. Returns the packets
+ * taken.
+ */
 unsigned int media_run(struct media *media, uint64_t now_ms);
 
 /* Packets kept now. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a call's packets go: the port's neighbour module, and the ready-made headers that lcores put in front of RTP. When the link address of a next hop
- * becomes known or changes, every call that uses it gets new headers. Control thread only.
+ * Where a call's packets go: the port's neighbour module, and the ready-made headers that lcores put in front of RTP. When the
+ * link address of a next hop becomes known or changes, every call that uses it gets new headers. Control thread only.
  */
 #pragma once
 
@@ -25,8 +25,8 @@ void next_hops_input(struct next_hops *next_hops, const uint8_t *frame, size_t l
 void next_hops_run(struct next_hops *next_hops, uint64_t now_ms);
 
 /*
- * Fill the headers for packets of `call` to call->send_to; target->ready is false while the next hop's link address is not known (a request is on its way),
- * and the headers are empty while the call has no place to send to.
+ * Fill the headers for packets of `call` to call->send_to; target->ready is false while the next hop's link address is not
+ * known (a request is on its way), and the headers are empty while the call has no place to send to.
  */
 void next_hops_target(struct next_hops *next_hops, const struct call *call, uint64_t now_ms, struct lcore_target *target);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start stages. Each one either starts completely or leaves nothing behind and says why in one sentence; a failure stops those before it in reverse order, the same way the
- * program ends.
+ * Start stages. Each one either starts completely or leaves nothing behind and says why in one sentence; a failure stops those
+ * before it in reverse order, the same way the program ends.
  */
 #include "start.h"
 

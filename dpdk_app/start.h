@@ -7,7 +7,8 @@
 #include "dataplane.h"
 
 /*
- * Start everything behind the EAL; dataplane->config is set, the rest zero. Returns 0, or -1 with everything rolled back and one sentence in dataplane->error.
+ * Start everything behind the EAL; dataplane->config is set, the rest zero. Returns 0, or -1 with everything rolled back and
+ * one sentence in dataplane->error.
  */
 int start_all(struct dataplane *dataplane);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Telemetry commands. DPDK 22.11 cuts a reply at 16 KiB without a word, so what grows with calls or workers is paged or shown one at a time. Whatever a worker
- * published is an untrusted number.
+ * Telemetry commands. DPDK 22.11 cuts a reply at 16 KiB without a word, so what grows with calls or workers is paged or shown
+ * one at a time. Whatever a worker published is an untrusted number.
  */
 #include "telemetry.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commands under /voxlane/ on the DPDK telemetry socket (doc/telemetry.md). Read-only. Callbacks run on threads of the EAL, several at once; each
- * holds dataplane->lock, which the control thread holds during its turns and no lcore ever takes.
+ * The commands under /voxlane/ on the DPDK telemetry socket (doc/telemetry.md). Read-only. Callbacks run on threads of the EAL,
+ * several at once; each holds dataplane->lock, which the control thread holds during its turns and no lcore ever takes.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names, units and meanings of what telemetry shows beyond drops.h, workers.h and worker_stats.h. The lists make the replies and are checked against
- * doc/telemetry.md. Pure.
+ * Names, units and meanings of what telemetry shows beyond drops.h, workers.h and worker_stats.h. The lists make the replies
+ * and are checked against doc/telemetry.md. Pure.
  */
 #pragma once
 

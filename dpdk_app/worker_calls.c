@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls and their workers. The order matters: an lcore believes a worker about a session only while route.worker names it, so that is stored last when a call is given away
- * and first when it is taken.
+ * Calls and their workers. The order matters: an lcore believes a worker about a session only while route.worker names it, so
+ * that is stored last when a call is given away and first when it is taken.
  */
 #include "worker_calls.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls and their workers: which worker a call is with, what happens to it when the worker comes, goes or reports, and the lcores' use of the worker's
- * channel. The other side of struct workers_ops. Control thread only.
+ * Calls and their workers: which worker a call is with, what happens to it when the worker comes, goes or reports, and the
+ * lcores' use of the worker's channel. The other side of struct workers_ops. Control thread only.
  */
 #pragma once
 
@@ -11,8 +11,8 @@
 extern const struct workers_ops worker_calls_ops;
 
 /*
- * Give a call without worker to one that serves its user. `again` when it had another one before: what that one queued is dropped. Returns 0, -ENOENT
- * (nobody serves the user) or -EBUSY (all are full).
+ * Give a call without worker to one that serves its user. `again` when it had another one before: what that one queued is
+ * dropped. Returns 0, -ENOENT (nobody serves the user) or -EBUSY (all are full).
  */
 int worker_calls_place(struct dataplane *dataplane, struct call *call, bool again);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages of the worker link. A worker is another process, perhaps of another user: every member is checked for type and range here, and an unknown one is
- * an error that names it, so that a difference in version is seen at once.
+ * Messages of the worker link. A worker is another process, perhaps of another user: every member is checked for type and range
+ * here, and an unknown one is an error that names it, so that a difference in version is seen at once.
  */
 #include "worker_messages.h"
 

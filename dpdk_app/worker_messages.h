@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The messages of the worker link as text: building those the data plane sends and checking those a worker sends. Pure. Control thread only.
+ * The messages of the worker link as text: building those the data plane sends and checking those a worker sends. Pure. Control
+ * thread only.
  */
 #pragma once
 
@@ -29,8 +30,8 @@ struct worker_hello {
 };
 
 /*
- * Parse and check one message of a worker against doc/interfaces.md. Returns the tree (free with cJSON_Delete()) with its kind and its one member's
- * value in *body, or NULL with errno EINVAL and the error set.
+ * Parse and check one message of a worker against doc/interfaces.md. Returns the tree (free with cJSON_Delete()) with its kind
+ * and its one member's value in *body, or NULL with errno EINVAL and the error set.
  */
 cJSON *worker_message_parse(
 	const char *text, size_t len, enum worker_message_kind *kind, const cJSON **body, struct vl_error *error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages to a worker. The link's own buffer takes what an awake worker leaves in it for a moment; beyond that messages wait here, bounded, because a worker
- * that stopped reading would otherwise take the data plane's memory.
+ * Messages to a worker. The link's own buffer takes what an awake worker leaves in it for a moment; beyond that messages wait
+ * here, bounded, because a worker that stopped reading would otherwise take the data plane's memory.
  */
 #include "worker_outbox.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The workers' socket. A connection owns one slot from accept until no lcore can touch its channel any more. Nothing is torn down in the middle of a
- * turn: whatever goes wrong with a worker marks it doomed, and the end of the turn cuts it off, so that callers of this module may go on
- * using a slot they were just given.
+ * The workers' socket. A connection owns one slot from accept until no lcore can touch its channel any more. Nothing is torn
+ * down in the middle of a turn: whatever goes wrong with a worker marks it doomed, and the end of the turn cuts it off, so that
+ * callers of this module may go on using a slot they were just given.
  */
 #include "workers.h"
 

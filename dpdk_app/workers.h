@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The workers' socket: who is connected, which users they serve, their channels, and the messages of doc/interfaces.md both ways. What a message means
- * for a call is decided behind struct workers_ops (worker_calls.c), so this module needs neither lcores nor DPDK. Control thread only.
+ * The workers' socket: who is connected, which users they serve, their channels, and the messages of doc/interfaces.md both
+ * ways. What a message means for a call is decided behind struct workers_ops (worker_calls.c), so this module needs neither
+ * lcores nor DPDK. Control thread only.
  */
 #pragma once
 
@@ -74,13 +75,19 @@ struct worker {
 struct workers_ops {
 	/* Let every lcore use the worker's channel. Returns 0 or -errno; after an error detach is still called. */
 	int (*attach)(void *context, unsigned int slot, struct vl_channel *channel);
-	/* Take the channel from every lcore; called in every turn until it returns true: no lcore can touch the channel any more. */
+	/*
+	 * Take the channel from every lcore; called in every turn until it returns true: no lcore can touch the channel any
+	 * more.
+	 */
 	bool (*detach)(void *context, unsigned int slot);
 	/* The worker can take calls: it attached, or serves more users than before. */
 	void (*ready)(void *context, unsigned int slot, bool first);
 	/* The worker is gone or was cut off; its calls must not name it any more when this returns. */
 	void (*lost)(void *context, unsigned int slot, const char *name, const char *reason);
-	/* Messages about a call that is this worker's own. `message` is the object that the message's one member holds, already checked. */
+	/*
+	 * Messages about a call that is this worker's own. `message` is the object that the message's one member holds, already
+	 * checked.
+	 */
 	void (*state)(void *context, struct call *call, const cJSON *message);
 	void (*transcript)(void *context, struct call *call, const cJSON *message);
 	void (*event)(void *context, struct call *call, const cJSON *message);
@@ -102,7 +109,8 @@ struct workers_settings {
 struct workers;
 
 /*
- * Listen. `calls` finds the call a message names; both outlive the module, and so does `context`. Returns NULL with errno (see vl_link_listen()).
+ * Listen. `calls` finds the call a message names; both outlive the module, and so does `context`. Returns NULL with errno (see
+ * vl_link_listen()).
  */
 struct workers *workers_new(
 	const struct workers_settings *settings, struct calls *calls, const struct workers_ops *ops, void *context);
@@ -110,16 +118,25 @@ struct workers *workers_new(
 /* Close every link, unmap every channel, remove the socket. Only when no lcore runs any more. NULL is legal. */
 void workers_free(struct workers *workers);
 
-/* Readable when workers_run() has something to do at once; it also wants to be called every millisecond while a worker is attached. */
+/*
+ * Readable when workers_run() has something to do at once; it also wants to be called every millisecond while a worker is
+ * attached.
+ */
 int workers_fd(const struct workers *workers);
 
 /* One turn: accept, read, answer, ping, ring doorbells, cut off, finish leaving. Never blocks. */
 void workers_run(struct workers *workers, uint64_t now_ms);
 
-/* The attached worker with the most room among those that serve the user. Returns its slot, -ENOENT (nobody serves the user) or -EBUSY (all full). */
+/*
+ * The attached worker with the most room among those that serve the user. Returns its slot, -ENOENT (nobody serves the user) or
+ * -EBUSY (all full).
+ */
 int workers_choose(const struct workers *workers, const char *user);
 
-/* Give a call to a worker that workers_choose() named, or take it away; tell it about hold. A worker that does not read is cut off in the next turn. */
+/*
+ * Give a call to a worker that workers_choose() named, or take it away; tell it about hold. A worker that does not read is cut
+ * off in the next turn.
+ */
 void workers_open(struct workers *workers, unsigned int slot, const struct call *call);
 void workers_close(struct workers *workers, unsigned int slot, const struct call *call, const char *reason);
 void workers_hold(struct workers *workers, unsigned int slot, const struct call *call);

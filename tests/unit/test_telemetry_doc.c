@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * doc/telemetry.md and doc/interfaces.md are current: every counter, histogram, drop reason and event has its row there, with the unit and meaning the code gives it, and
- * every command is named. A row that is missing is printed, ready to be pasted.
+ * doc/telemetry.md and doc/interfaces.md are current: every counter, histogram, drop reason and event has its row there, with
+ * the unit and meaning the code gives it, and every command is named. A row that is missing is printed, ready to be pasted.
  */
 #include <check.h>
 #include <stdio.h>

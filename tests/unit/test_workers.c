@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The workers' socket against workers played by the test: hello and its refusals, the order of attach and detach, whose messages are believed, backlog,
- * liveness, the choice of a worker. Lcores are played by struct workers_ops; time is the test's.
+ * The workers' socket against workers played by the test: hello and its refusals, the order of attach and detach, whose
+ * messages are believed, backlog, liveness, the choice of a worker. Lcores are played by struct workers_ops; time is the
+ * test's.
  */
 #include "dpdk_app/workers.h"
 
@@ -112,8 +113,14 @@ static const struct workers_ops fake_ops = {
 
 static void setup(void)
 {
-	struct workers_settings settings = {
-		.path = t.path, .mode = 0600, .timeout_ms = 3000, .ring_slots = 64, .lcores = 2, .max = 8, .node = "n", .tsc_hz = 1000};
+	struct workers_settings settings = {.path = t.path,
+		.mode = 0600,
+		.timeout_ms = 3000,
+		.ring_slots = 64,
+		.lcores = 2,
+		.max = 8,
+		.node = "n",
+		.tsc_hz = 1000};
 
 	memset(&t, 0, sizeof(t));
 	strcpy(t.directory, "/tmp/voxlane-test-XXXXXX");
