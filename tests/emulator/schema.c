@@ -15,6 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "decode64.h"
+
 #define PATH_MAX_SIZE 256u
 #define PREFIX	      "Invalid JSON payload received. "
 #define PACKAGE	      "type.googleapis.com/google.ai.generativelanguage.v1beta."
@@ -111,29 +113,6 @@ static int refuse_container(struct walk *walk, const struct schema_field *field,
 		walk->error, 1007, "Invalid value at '%s' (%s), Starting an object on a scalar field", parent, field->name);
 }
 
-static bool is_base64(const char *text)
-{
-	size_t size = strlen(text), padding = 0;
-	while (padding < 2 && size > 0 && text[size - 1] == '=') {
-		size--;
-		padding++;
-	}
-	if (size % 4 == 1 || (padding > 0 && (size + padding) % 4 != 0))
-		return false;
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_";
-	static bool known[256], ready;
-	if (!ready) {
-		for (const char *c = alphabet; *c != '\0'; c++)
-			known[(unsigned char)*c] = true;
-		ready = true;
-	}
-	for (size_t i = 0; i < size; i++) {
-		if (!known[(unsigned char)text[i]])
-			return false;
-	}
-	return true;
-}
-
 static bool is_enum_value(const char *const *values, const char *text)
 {
 	for (; *values != NULL; values++) {
@@ -173,6 +152,7 @@ static bool is_float(const cJSON *value)
 static int check_scalar(struct walk *walk, const struct schema_field *field, const cJSON *value)
 {
 	char type[160];
+	size_t size;
 	if (cJSON_IsObject(value) || cJSON_IsArray(value))
 		return refuse_container(walk, field, value);
 	switch (field->type) {
@@ -197,7 +177,7 @@ static int check_scalar(struct walk *walk, const struct schema_field *field, con
 	case SCHEMA_BYTES:
 		if (!cJSON_IsString(value))
 			return refuse_value(walk, "TYPE_BYTES", value);
-		if (is_base64(value->valuestring))
+		if (decode64(value->valuestring, strlen(value->valuestring), NULL, &size))
 			return 0;
 		return schema_refuse(walk->error, 1007,
 			"Invalid value at '%s' (TYPE_BYTES), Base64 decoding failed for \"%.60s\"", walk->path,

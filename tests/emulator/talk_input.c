@@ -8,9 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include <mbedtls/base64.h>
 #include <speex/speex_resampler.h>
 
+#include "decode64.h"
 #include "talk_internal.h"
 
 #define INVALID_ARGUMENT "Request contains an invalid argument."
@@ -220,12 +220,11 @@ static void take_audio(struct talk *talk, const cJSON *blob, uint64_t now_ms)
 		talk_refuse(talk, 1007, INVALID_ARGUMENT);
 		return;
 	}
-	size_t length = strlen(data), size = 0, room = length / 4 * 3 + 4;
-	int16_t *samples = malloc(room);
+	size_t length = strlen(data), size = 0;
+	int16_t *samples = malloc(DECODE64_ROOM(length));
 	if (samples == NULL)
 		return;
-	int error = mbedtls_base64_decode((uint8_t *)samples, room, &size, (const uint8_t *)data, length);
-	if (error != 0 || size % 2 != 0) {
+	if (!decode64(data, length, (uint8_t *)samples, &size) || size % 2 != 0) {
 		talk_refuse(talk, 1007, INVALID_ARGUMENT);
 	} else if (!talk->ready) {
 		talk->persona->counters.audio_early_bytes += size;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tests/emulator/burst.h"
+#include "tests/emulator/decode64.h"
 #include "tests/emulator/message.h"
 #include "tests/emulator/registry.h"
 #include "tests/emulator/request.h"
@@ -293,6 +294,30 @@ START_TEST(test_burst_faults)
 }
 END_TEST
 
+START_TEST(test_decode64)
+{
+	static const struct {
+		const char *text, *bytes;
+		size_t size;
+	} good[] = {{"", "", 0}, {"AQ==", "\1", 1}, {"AQ", "\1", 1}, {"AQI=", "\1\2", 2}, {"AQID", "\1\2\3", 3},
+		{"+/-_", "\xfb\xff\xbf", 3}, {"AQIDBAUG", "\1\2\3\4\5\6", 6}};
+	static const char *const bad[] = {
+		"A", "AAAAA", "AQ=", "A===", "AQI==", "====", "A Q=", "AQ\n=", "A\xff==", "A@AA", "AAA@", "AA=A"};
+	uint8_t out[16];
+	size_t size;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		ck_assert_msg(decode64(good[i].text, strlen(good[i].text), out, &size), "%s", good[i].text);
+		ck_assert_uint_eq(size, good[i].size);
+		ck_assert_mem_eq(out, good[i].bytes, size);
+		ck_assert(decode64(good[i].text, strlen(good[i].text), NULL, &size) && size == good[i].size);
+		ck_assert_uint_ge(DECODE64_ROOM(strlen(good[i].text)), size);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ck_assert_msg(!decode64(bad[i], strlen(bad[i]), out, &size), "%s", bad[i]);
+}
+END_TEST
+
 START_TEST(test_message_print)
 {
 	struct text text = {0};
@@ -363,6 +388,7 @@ int main(void)
 	unit_add(suite, "request", test_request_paths, test_request_keys);
 	unit_add(suite, "vad", test_vad_reports_speech_and_its_end, test_vad_ignores_noise_and_short_pauses);
 	unit_add(suite, "burst", test_burst_is_as_measured, test_burst_faults);
+	unit_add(suite, "decode64", test_decode64);
 	unit_add(suite, "message", test_message_print);
 	unit_add(suite, "registry", test_registry_guards_handles);
 	return unit_run(suite);
