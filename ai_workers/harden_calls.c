@@ -51,6 +51,7 @@ static const struct {
 	CALL(readlink),
 	CALL(readlinkat),
 	CALL(fcntl),
+	CALL(getdents64),
 	/* sockets */
 	CALL(connect),
 	CALL(bind),
