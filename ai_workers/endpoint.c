@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "../shared/log.h"
 
@@ -19,6 +20,7 @@
 struct endpoint {
 	struct wss_config config;
 	char host[256], path[128];
+	const char *node; /* what is looked up: the host, or NULL for the loopback addresses */
 	char addresses[ADDRESSES_MAX][INET6_ADDRSTRLEN];
 	unsigned int count, current;
 	bool resolving, destroyed, timer_closed, complained;
@@ -27,6 +29,15 @@ struct endpoint {
 };
 
 static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+static const char service[] = "0"; /* the port is known; getaddrinfo() wants one for a NULL node */
+
+/* RFC 6761 6.3: localhost is the loopback interface by definition and is never asked for, be there an /etc/hosts or not. */
+static bool is_localhost(const char *host)
+{
+	size_t len = strlen(host), suffix = strlen(".localhost");
+
+	return strcasecmp(host, "localhost") == 0 || (len > suffix && strcasecmp(host + len - suffix, ".localhost") == 0);
+}
 
 static void take_addresses(struct endpoint *e, const struct addrinfo *list)
 {
@@ -86,7 +97,7 @@ static void resolve(uv_timer_t *timer)
 {
 	struct endpoint *e = timer->data;
 
-	e->resolving = uv_getaddrinfo(timer->loop, &e->request, on_resolved, e->host, NULL, &hints) == 0;
+	e->resolving = uv_getaddrinfo(timer->loop, &e->request, on_resolved, e->node, service, &hints) == 0;
 	if (!e->resolving)
 		uv_timer_start(&e->timer, resolve, RETRY_MS, 0);
 }
@@ -103,7 +114,8 @@ struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t por
 	snprintf(e->path, sizeof(e->path), "/ws/google.ai.generativelanguage.%s.GenerativeService.BidiGenerateContent",
 		api_version);
 	e->config = (struct wss_config){.host = e->host, .path = e->path, .port = port};
-	error = getaddrinfo(e->host, NULL, &hints, &list);
+	e->node = is_localhost(e->host) ? NULL : e->host;
+	error = getaddrinfo(e->node, service, &hints, &list);
 	if (error == 0) {
 		take_addresses(e, list);
 		freeaddrinfo(list);
