@@ -277,6 +277,10 @@ static void upgrade(struct connection *connection, const struct request *request
 		respond_error(connection, options->faults.http_status);
 		return;
 	}
+	if (connection->persona == NULL && options->faults.key_status != 0) {
+		respond_error(connection, options->faults.key_status);
+		return;
+	}
 	int size = snprintf(response, sizeof(response),
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 		"%s\r\n\r\n",

@@ -162,18 +162,34 @@ void message_output_transcription(struct text *text, const char *words)
 	finish(text, root);
 }
 
+static void add_audio_part(struct text *text, const char *base64, size_t size, bool vertex)
+{
+	add(text, "        {\n          \"inlineData\": {\n            \"mimeType\": \"");
+	add(text, vertex ? "audio/pcm" : "audio/pcm;rate=24000");
+	add(text, "\",\n            \"data\": \"");
+	text_add(text, base64, size);
+	add(text, "\"\n          }\n        }");
+}
+
 /* Written without a tree: it is the only frequent and large message. */
-void message_audio(struct text *text, const char *base64, size_t size, const char *words, bool vertex)
+void message_audio(struct text *text, const char *base64, size_t size, unsigned parts, const char *words, bool vertex)
 {
 	text->size = 0;
 	add(text, "{\n  \"serverContent\": {\n    \"modelTurn\": {\n");
 	if (vertex)
 		add(text, "      \"role\": \"model\",\n");
-	add(text, "      \"parts\": [\n        {\n          \"inlineData\": {\n            \"mimeType\": \"");
-	add(text, vertex ? "audio/pcm" : "audio/pcm;rate=24000");
-	add(text, "\",\n            \"data\": \"");
-	text_add(text, base64, size);
-	add(text, "\"\n          }\n        }\n      ]\n    }");
+	add(text, "      \"parts\": [\n");
+	/* Cut at whole groups of four characters; the last part takes the rest. */
+	size_t each = size / (parts > 0 ? parts : 1) / 4 * 4;
+	while (parts > 1 && each > 0) {
+		add_audio_part(text, base64, each, vertex);
+		add(text, ",\n");
+		base64 += each;
+		size -= each;
+		parts--;
+	}
+	add_audio_part(text, base64, size, vertex);
+	add(text, "\n      ]\n    }");
 	if (words != NULL) {
 		add(text, ",\n    \"outputTranscription\": {\n      \"text\": ");
 		add_string(text, words);

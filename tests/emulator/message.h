@@ -35,10 +35,10 @@ void message_voice_activity(struct text *text, bool start, uint64_t offset_ms);
 void message_input_transcription(struct text *text, const char *words);
 void message_output_transcription(struct text *text, const char *words);
 /*
- * Audio already in base64, with words of the transcript in the same message unless NULL. `text` answers of text models:
+ * Audio already in base64, as this many parts of modelTurn, with words of the transcript in the same message unless NULL. Answers of text models:
  * message_text().
  */
-void message_audio(struct text *text, const char *base64, size_t size, const char *words, bool vertex);
+void message_audio(struct text *text, const char *base64, size_t size, unsigned parts, const char *words, bool vertex);
 void message_text(struct text *text, const char *words, bool vertex);
 void message_flag(struct text *text, const char *member); /* {"serverContent": {member: true}} */
 void message_turn_complete(struct text *text, const struct message_usage *usage, bool vertex);

@@ -242,6 +242,9 @@ static const struct option table[] = {
 	NUMBER("--interrupt-every-ms", rules.interrupt_every_ms, "interrupt answers after so long although nobody speaks"),
 	TEXT("--tool-call", "NAME", rules.tool_name, "call this function in the first turn"),
 	FLAG("--tool-without-id", rules.tool_without_id, "leave out the call's id"),
+	FLAG("--strict-tool-ids", rules.strict_tool_ids, "close with 1008 on a toolResponse with an unknown id"),
+	FLAG("--strict-order", rules.strict_order, "close with 1007 on audio before setupComplete"),
+	NUMBER("--parts", rules.parts, "modelTurn parts of each audio message"),
 	FLAG("--fragment", faults.fragment, "split each message into three frames"),
 	FLAG("--text-frames", faults.text_frames, "text instead of binary frames"),
 	NUMBER("--half-open-after-ms", faults.half_open_after_ms, "then neither read nor write any more"),
@@ -250,6 +253,7 @@ static const struct option table[] = {
 	NUMBER("--refuse-resume", rules.refuse_resume, "refuse a session's first N resumptions with 1011"),
 	FLAG("--quota-close", faults.quota_close, "answer setup with the quota's 1011"),
 	NUMBER("--http-status", faults.http_status, "refuse the upgrade with 401, 403, 429, 500 or 503"),
+	NUMBER("--key-status", faults.key_status, "refuse unknown keys at the upgrade with this status, not after setup"),
 };
 #define OPTION_COUNT (sizeof(table) / sizeof(table[0]))
 
@@ -328,6 +332,7 @@ static int finish(struct options *options, FILE *errors)
 	options->clean.no_setup_complete = options->clean.empty_turns = false;
 	options->clean.interrupt_every_ms = options->clean.refuse_resume = 0;
 	options->clean.tool_name = NULL;
+	options->clean.parts = 0;
 	return 0;
 }
 

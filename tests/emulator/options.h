@@ -21,7 +21,7 @@ struct fault_rules {
 	double random_1011; /* probability per second */
 	bool text_frames, fragment, quota_close;
 	uint32_t half_open_after_ms, tcp_reset_after_ms, pong_delay_ms;
-	uint32_t http_status;
+	uint32_t http_status, key_status;
 };
 
 struct options {

@@ -5,6 +5,7 @@
  */
 #include "talk.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,7 +140,8 @@ static void send_audio(struct talk *talk, size_t from, size_t size)
 	}
 	talk->persona->counters.audio_bytes_sent += size;
 	if (from % 3 == 0 && (size % 3 == 0 || from + size == talk->burst.total)) {
-		message_audio(&talk->text, talk->answer->base64 + from / 3 * 4, (size + 2) / 3 * 4, fragment, is_vertex(talk));
+		message_audio(&talk->text, talk->answer->base64 + from / 3 * 4, (size + 2) / 3 * 4, talk->rules->parts, fragment,
+			is_vertex(talk));
 	} else {
 		size_t room = (size + 2) / 3 * 4 + 1, length = 0;
 		char *base64 = malloc(room);
@@ -147,7 +149,7 @@ static void send_audio(struct talk *talk, size_t from, size_t size)
 			return;
 		if (mbedtls_base64_encode(
 			    (uint8_t *)base64, room, &length, (const uint8_t *)talk->answer->samples + from, size) == 0)
-			message_audio(&talk->text, base64, length, fragment, is_vertex(talk));
+			message_audio(&talk->text, base64, length, talk->rules->parts, fragment, is_vertex(talk));
 		free(base64);
 	}
 	talk_send(talk);
@@ -163,6 +165,7 @@ static void start_tool_turn(struct talk *talk)
 	for (unsigned i = 0; i < 6; i++, number /= 10)
 		id[sizeof(id_prefix) - 1 + i] = (char)('0' + number % 10);
 	talk->tool_pending = true;
+	snprintf(talk->tool_id, sizeof(talk->tool_id), "%s", id);
 	talk->tool_number++;
 	talk->persona->counters.tool_calls++;
 	message_tool_call(&talk->text, talk->rules->tool_name, talk->rules->tool_without_id ? NULL : id);

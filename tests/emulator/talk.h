@@ -26,6 +26,9 @@ struct talk_rules {
 	struct burst_rules burst;
 	const char *tool_name; /* call this function in a session's first turn, NULL = never */
 	bool tool_without_id;
+	bool strict_tool_ids; /* a response with an unknown id closes with 1008 instead of being ignored */
+	bool strict_order;    /* audio before setupComplete closes with 1007 instead of being dropped */
+	uint32_t parts;	      /* of each audio message, 0 = 1 */
 	bool no_setup_complete;
 	bool empty_turns;	     /* turnComplete without an answer */
 	bool echo;		     /* the answer is the utterance itself */
@@ -75,6 +78,7 @@ struct talk {
 	const char *words; /* rest of the answer's text */
 	size_t words_left;
 	bool tool_pending;
+	char tool_id[32]; /* of the last call */
 	unsigned tool_number;
 };
 

@@ -228,6 +228,8 @@ static void take_audio(struct talk *talk, const cJSON *blob, uint64_t now_ms)
 		talk_refuse(talk, 1007, INVALID_ARGUMENT);
 	} else if (!talk->ready) {
 		talk->persona->counters.audio_early_bytes += size;
+		if (talk->rules->strict_order)
+			talk_refuse(talk, 1007, INVALID_ARGUMENT);
 	} else {
 		talk->persona->counters.audio_bytes += size;
 		talk->persona->counters.audio_ms += size / 2 * 1000 / rate;
@@ -343,6 +345,11 @@ static void take_tool_response(struct talk *talk, const cJSON *message, uint64_t
 		}
 		if (talk->api != REQUEST_API_VERTEX && schema_get(response, "id") == NULL) {
 			talk_refuse(talk, 1007, INVALID_ARGUMENT);
+			return;
+		}
+		const char *id = schema_text(response, "id");
+		if (talk->rules->strict_tool_ids && (id == NULL || strcmp(id, talk->tool_id) != 0)) {
+			talk_refuse(talk, 1008, "Requested entity was not found.");
 			return;
 		}
 		talk->persona->counters.tool_responses++;

@@ -175,7 +175,7 @@ def hear(client):
 
 def test_answers_differ_by_key_and_repeat():
     answers = []
-    for options in ((), ("--odd-chunks",), ("--chunk-bytes", "500")):
+    for options in ((), ("--odd-chunks", "--parts", "3"), ("--chunk-bytes", "500")):
         with emulator("--answer-ms", "600", *options) as e:
             for key in ("key-a", "key-b"):
                 client = e.connect(key)
@@ -236,6 +236,23 @@ def test_faults_of_the_connection():
     for status in (401, 403, 429, 503):
         with emulator("--http-status", str(status)) as e:
             assert expect_refusal(e.port, status)["error"]["code"] == status
+    with emulator("--key-status", "403") as e:
+        expect_refusal(e.port, 403, key="nobody")
+        e.connect().setup()
+    with emulator("--strict-order") as e:
+        client = e.connect()
+        client.send(SETUP)
+        client.send_audio(bytes(640))
+        expect_close(client, 1007, "Request contains an invalid argument.")
+    with emulator("--strict-tool-ids", "--tool-call", "f") as e:
+        client = e.connect()
+        client.setup()
+        client.send({"realtimeInput": {"text": "x"}})
+        call = client.wait("toolCall")["toolCall"]["functionCalls"][0]
+        client.send({"toolResponse": {"functionResponses": [{"id": call["id"], "name": "f", "response": {}}]}})
+        client.wait("modelTurn")
+        client.send({"toolResponse": {"functionResponses": [{"id": "call_0", "name": "f", "response": {}}]}})
+        expect_close(client, 1008, "Requested entity was not found.")
     with emulator("--pong-delay-ms", "700") as e:
         client = e.connect()
         client.setup()

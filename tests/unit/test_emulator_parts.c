@@ -342,7 +342,7 @@ START_TEST(test_message_print)
 	ck_assert_int_eq(cJSON_GetObjectItem(cJSON_GetObjectItem(root, "usageMetadata"), "totalTokenCount")->valueint, 546);
 	cJSON_Delete(root);
 	/* The hand-written message has the tree's print. */
-	message_audio(&text, "AAAA", 4, "words", true);
+	message_audio(&text, "AAAABBBBCCCC", 12, 2, "words", true);
 	root = cJSON_Parse(text.data);
 	ck_assert_ptr_nonnull(root);
 	struct text again = {0};
