@@ -220,8 +220,7 @@ static void take_command(struct lcore *lcore, const struct lcore_command *comman
 		command_playout(lcore, command, session);
 }
 
-/* Every command that waits: the grace period of lcore.h rests on that. At most as many as the ring holds. */
-static unsigned int take_commands(struct lcore *lcore)
+unsigned int lcore_take_commands(struct lcore *lcore)
 {
 	struct lcore_command command;
 	unsigned int count = 0;
@@ -270,7 +269,7 @@ bool lcore_turn(struct lcore *lcore)
 	unsigned int work;
 
 	private->now = rte_rdtsc();
-	work = take_commands(lcore);
+	work = lcore_take_commands(lcore);
 	work += take_ports(lcore);
 	work += take_control(lcore);
 	work += lcore_drain_workers(lcore);

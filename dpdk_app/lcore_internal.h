@@ -84,6 +84,9 @@ static inline void lcore_latency_add(struct lcore_private *private, struct vl_hi
 		vl_histogram_add(histogram, lcore_scale(now - since, private->us_scale));
 }
 
+/* Take every command that waits, at most as many as the ring holds: the grace period of lcore.h rests on that. Returns how many. */
+unsigned int lcore_take_commands(struct lcore *lcore);
+
 /* Handle a burst just received from `port`. Takes the mbufs. */
 void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port);
 

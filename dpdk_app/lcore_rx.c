@@ -11,6 +11,7 @@
 #include "lcore_internal.h"
 
 #define PAYLOAD_TYPE_CN 13u
+#define PREFETCH_MAX	256u /* bytes of a frame: all of 20 ms of G.711 */
 
 /* A burst on its way through. */
 struct burst {
@@ -139,6 +140,15 @@ static inline enum drop_reason checked_by_port(const struct rte_mbuf *mbuf)
 	return DROP_NONE;
 }
 
+/* What deliver() will copy, while the lookup takes place: half of the copy's time otherwise is waiting for it. */
+static inline void prefetch_payload(const struct rte_mbuf *mbuf, const struct packet *packet)
+{
+	unsigned int end = (unsigned int)packet->payload_offset + packet->payload_len;
+
+	for (unsigned int offset = RTE_CACHE_LINE_SIZE; offset < end && offset <= PREFETCH_MAX; offset += RTE_CACHE_LINE_SIZE)
+		rte_prefetch0(rte_pktmbuf_mtod_offset(mbuf, const void *, offset));
+}
+
 static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct rte_mbuf *mbuf, struct packet *packet)
 {
 	struct lcore_private *private = lcore_private(lcore);
@@ -154,6 +164,7 @@ static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct 
 			finish(lcore, burst, mbuf, reason);
 			return;
 		}
+		prefetch_payload(mbuf, packet);
 		burst->flows[burst->flow_count] = mbuf;
 		burst->flow_packets[burst->flow_count] = packet;
 		burst->keys[burst->flow_count++] = &packet->key;

@@ -34,7 +34,7 @@ static void sample(uint64_t *tsc, uint64_t *ns)
 uint64_t tsc_measure_hz(uint32_t ms)
 {
 	struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-	uint64_t tsc[2], ns[2];
+	uint64_t tsc[2] = {0}, ns[2] = {0};
 
 	sample(&tsc[0], &ns[0]);
 	nanosleep(&wait, NULL);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See lcore_bench.h.
+ */
+#include "lcore_bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+void lcore_bench_require(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "%s: %s\n", what, rte_strerror(rte_errno));
+	exit(EXIT_FAILURE);
+}
+
+/* Megabytes in free hugepages of the default size. */
+static unsigned long hugepages_mb(void)
+{
+	unsigned long free_pages = 0, size_kb = 0;
+	FILE *file = fopen("/proc/meminfo", "r");
+	char line[128];
+
+	if (file == NULL)
+		return 0;
+	while (fgets(line, sizeof(line), file) != NULL) {
+		sscanf(line, "HugePages_Free: %lu", &free_pages);
+		sscanf(line, "Hugepagesize: %lu", &size_kb);
+	}
+	fclose(file);
+	return free_pages * size_kb / 1024;
+}
+
+void lcore_bench_eal(int argc, char *argv[], unsigned int megabytes)
+{
+	char words[256];
+	char *arguments[16] = {NULL}, *next = words;
+	bool huge = hugepages_mb() >= megabytes;
+	int count = 0;
+
+	if (argc > 1) {
+		lcore_bench_require(rte_eal_init(argc, argv) >= 0, "cannot start the EAL");
+		return;
+	}
+	printf("%s\n", huge ? "with hugepages" : "without hugepages");
+	snprintf(words, sizeof(words), "bench %s --no-pci --no-telemetry -m %u --log-level=error -l 0 --vdev=net_null0",
+		huge ? "--in-memory" : "--no-huge --no-shconf", megabytes);
+	while (next != NULL)
+		arguments[count++] = strsep(&next, " ");
+	lcore_bench_require(rte_eal_init(count, arguments) >= 0, "cannot start the EAL");
+}
+
+struct flow_key lcore_bench_key(uint32_t index)
+{
+	/* 64 carriers' addresses, as many ports as it takes, any SSRC. */
+	struct flow_key key = {.local = {{[10] = 0xff, [11] = 0xff, [12] = 10, [13] = 77, [15] = 1}},
+		.remote = {{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 168, [14] = 50, [15] = (uint8_t)(index % 64)}},
+		.local_port = 5004,
+		.remote_port = (uint16_t)(1024 + index / 64 * 2),
+		.ssrc = index * 2654435761u};
+
+	return key;
+}
+
+static void open_sessions(struct lcore_bench *bench, uint32_t sessions)
+{
+	for (uint32_t i = 0; i < sessions; i++) {
+		struct session_route *route = &session_table_at(bench->table, i)->route;
+		struct flow_key key = lcore_bench_key(i);
+
+		atomic_store_explicit(&route->worker, (uint8_t)(i % BENCH_WORKERS), memory_order_relaxed);
+		atomic_store_explicit(&route->generation, 1, memory_order_release);
+		lcore_bench_require(
+			session_table_insert(bench->table, &key, (struct session_ref){i, 1}) == 0, "cannot insert a flow");
+	}
+}
+
+static void start_port(struct rte_mempool *pool)
+{
+	struct rte_eth_conf configuration = {0};
+
+	lcore_bench_require(rte_eth_dev_configure(0, 1, 1, &configuration) == 0 &&
+				    rte_eth_rx_queue_setup(0, 0, 512, 0, NULL, pool) == 0 &&
+				    rte_eth_tx_queue_setup(0, 0, 512, 0, NULL) == 0 && rte_eth_dev_start(0) == 0,
+		"cannot start port 0");
+}
+
+static void attach(struct lcore_bench *bench, uint8_t worker)
+{
+	struct lcore_command command = {.type = LCORE_WORKER_ATTACH, .worker_slot = worker, .worker = &bench->ours[worker]};
+	int fd = vl_channel_create(&bench->ours[worker], 1, BENCH_SLOTS);
+
+	lcore_bench_require(fd >= 0 && vl_channel_map(&bench->theirs[worker], fd) == 0, "no memory for a channel");
+	close(fd);
+	lcore_command(bench->lcore, &command);
+}
+
+void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs)
+{
+	char name[32];
+
+	memset(bench, 0, sizeof(*bench));
+	for (unsigned int i = 0; i < PORTS_MAX; i++) {
+		struct flow_key key = lcore_bench_key(0);
+
+		bench->locals[i] = (struct packet_local){.addresses = {key.local},
+			.address_count = 1,
+			.rtp_port = 5004,
+			.mac = {2, 0, 0, 0, 0, 1},
+			.check_ipv4_checksum = true};
+	}
+	snprintf(name, sizeof(name), "bench_%u", sessions);
+	bench->pool = rte_pktmbuf_pool_create(name, mbufs, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	lcore_bench_require(bench->pool != NULL, "no memory for packet buffers");
+	start_port(bench->pool);
+	bench->table = session_table_new(sessions, 0);
+	lcore_bench_require(bench->table != NULL, "no memory for sessions");
+	bench->lcore = lcore_new(0, 0, bench->table, bench->pool, bench->locals, &bench->settings);
+	lcore_bench_require(bench->lcore != NULL, "no memory for the lcore");
+	lcore_set_tx_queue(bench->lcore, 0, 0);
+	for (unsigned int i = 0; i < BENCH_WORKERS; i++)
+		attach(bench, (uint8_t)i);
+	open_sessions(bench, sessions);
+	rte_rcu_qsbr_thread_register(session_table_qsbr(bench->table), 0);
+	rte_rcu_qsbr_thread_online(session_table_qsbr(bench->table), 0);
+	lcore_turn(bench->lcore);
+}
+
+void lcore_bench_teardown(struct lcore_bench *bench)
+{
+	rte_rcu_qsbr_thread_offline(session_table_qsbr(bench->table), 0);
+	lcore_free(bench->lcore);
+	session_table_free(bench->table);
+	for (unsigned int i = 0; i < BENCH_WORKERS; i++) {
+		vl_channel_unmap(&bench->theirs[i]);
+		vl_channel_unmap(&bench->ours[i]);
+	}
+	rte_eth_dev_stop(0);
+	rte_mempool_free(bench->pool);
+}

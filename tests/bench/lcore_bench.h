@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A packet lcore for benches: sessions, workers' channels on both sides and a port that swallows what is sent (net_null), in
+ * one thread.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "dpdk_app/lcore_internal.h"
+
+#define BENCH_SLOTS   16384u /* of a ring: the default of workers.ring_slots */
+#define BENCH_WORKERS 16u    /* session i is worker i % BENCH_WORKERS's */
+
+struct lcore_bench {
+	struct rte_mempool *pool;
+	struct packet_local locals[PORTS_MAX];
+	struct lcore_settings settings;
+	struct session_table *table;
+	struct lcore *lcore;
+	struct vl_channel ours[BENCH_WORKERS], theirs[BENCH_WORKERS];
+};
+
+/*
+ * Start the EAL once with the program's arguments (default: no hugepages, `megabytes` of memory, one net_null port with id
+ * 0). Ends the program on failure.
+ */
+void lcore_bench_eal(int argc, char *argv[], unsigned int megabytes);
+
+/* Build everything for `sessions` calls, each bound, with the workers; nothing on the wheel. Ends the program on failure. */
+void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs);
+void lcore_bench_teardown(struct lcore_bench *bench);
+
+/* The flow of session `index`. */
+struct flow_key lcore_bench_key(uint32_t index);
+
+/* Say what went wrong and end the program when `ok` is false. */
+void lcore_bench_require(bool ok, const char *what);
