@@ -4,6 +4,7 @@
 calls at once."""
 
 import json
+import math
 import re
 
 import calls
@@ -39,21 +40,21 @@ class BargeIn(SmokeCase):
             latencies += [self.silence_after(at, report["heard"]) for at in sent]
         latencies = sorted(ms for ms in latencies if ms is not None)
         self.assertGreaterEqual(len(latencies), BARGE_INS * 0.9, json.dumps(latencies))
-        p50, p99 = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]
-        measured(f"barge-in, `interrupted` written to last packet of the old answer on the wire: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-                 f"max {latencies[-1]:.1f} ms over {len(latencies)} (limit {LIMIT_MS} ms)")
-        self.assertLessEqual(p99, LIMIT_MS)
+        p50, p99 = latencies[len(latencies) // 2], latencies[math.ceil(len(latencies) * 0.99) - 1]
+        measured(f"barge-in, `interrupted` leaving the model to the last packet of the old answer reaching the caller: min {latencies[0]:.1f} ms, "
+                 f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {latencies[-1]:.1f} ms over {len(latencies)} (limit {LIMIT_MS} ms; below 0: it was already on the way)")
+        self.assertLessEqual(p99, LIMIT_MS, latencies)
+        # Packets leave every 20 ms: where the last one came much earlier, something else had silenced the answer.
+        self.assertGreater(latencies[0], -40)
         for report in reports.values():
             self.assertEqual((report["sequence_gaps"], report["lost"]), (0, 0))
 
     @staticmethod
     def silence_after(at_us, heard):
-        """From `interrupted` to the end of the stretch of sound it fell into, in ms; 0 when the stretch was over just before; None when nothing was being heard."""
+        """From `interrupted` to the end of the stretch of sound it fell into, or that ended up to three packets before, in ms; None when nothing was being heard."""
         for span in heard:
-            if span["start_us"] <= at_us <= span["end_us"]:
+            if span["start_us"] <= at_us <= span["end_us"] + 60000:
                 return (span["end_us"] - at_us) / 1000
-            if at_us - 40000 <= span["end_us"] < at_us:
-                return 0.0
         return None
 
 
