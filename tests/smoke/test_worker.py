@@ -3,7 +3,9 @@
 """The worker alone between fake_dataplane and the emulator, over real TLS: formats the service may choose, certificates that must be refused, every kind of ending,
 a data plane that restarts. No namespaces, no root."""
 
+import array
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import wave
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 import stage  # noqa: E402  pylint: disable=wrong-import-position
@@ -256,6 +259,52 @@ class Endings(WorkerCase):
         self.start_emulator()
         report, _ = self.converse(users=users, calls=1, seconds=3)
         self.assertEqual(self.states(report)[-1][0], "reconnecting")
+
+
+def strength(path, hz):
+    """How much of a tone there is in a recording's loudest channel: the mean over 20 ms blocks of the tone's amplitude, 0..32767."""
+    with wave.open(str(path), "rb") as file:
+        rate, channels = file.getframerate(), file.getnchannels()
+        samples = array.array("h", file.readframes(file.getnframes()))[::channels]
+    block = rate // 50
+    factor = 2 * math.cos(2 * math.pi * hz / rate)
+    peak = 0.0
+    for start in range(0, len(samples) - block + 1, block):
+        a = b = 0.0
+        for sample in samples[start:start + block]:
+            a, b = sample + factor * a - b, a
+        peak = max(peak, math.sqrt(max(a * a + b * b - factor * a * b, 0)) * 2 / block)
+    return peak
+
+
+class Isolation(WorkerCase):
+    """The highest law, where it is hardest to keep: calls of two users that take each other's place all the time, half of them in the middle of a dial."""
+
+    def test_churn_never_mixes(self):
+        says = {"admin2": 400, "agent4": 600}    # Hz; whole numbers of periods in 20 ms, so that one is invisible to a search for the other
+        hears = {"admin2": 900, "agent4": 1300}
+        recordings = self.directory / "heard"
+        recordings.mkdir()
+        answers = []
+        for name, hz in hears.items():
+            answers += ["--answer-wav", f"{name}={stage.write_tone(self.directory / f'answer-{name}.wav', hz, 3)}"]
+        self.start_emulator(*answers, "--record", recordings, "--setup-delay-ms", "60", "--interrupt-every-ms", "900")
+        speech = [stage.write_tone(self.directory / f"says-{name}.wav", hz, 1, rate=8000) for name, hz in says.items()]
+        self.speech = speech[0]
+        report, keys = self.converse("--wav", speech[1], "--churn", "--record", self.directory / "caller", calls=12, seconds=40, pause_ms=1000)
+        self.assertGreater(report["opened"], 120)
+        for name in KEYS:
+            other = next(n for n in KEYS if n != name)
+            self.assertGreater(keys[name]["connections"], 20)
+            tracks = sorted(recordings.glob(f"{name}-*.wav"))
+            self.assertTrue(tracks)
+            self.assertGreater(max(strength(track, says[name]) for track in tracks), 3000)
+            for track in tracks:
+                self.assertLess(strength(track, says[other]), 300, f"{track.name} has the other caller's voice")
+            heard = self.directory / f"caller-{name}.wav"
+            self.assertGreater(strength(heard, hears[name]), 3000)
+            self.assertLess(strength(heard, hears[other]), 300, f"{name}'s callers heard the other's answer")
+        self.assertLessEqual(report["worker"]["sockets_open"], 24)
 
 
 class DataPlane(WorkerCase):

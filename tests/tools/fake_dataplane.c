@@ -25,11 +25,12 @@
 #include "shared/worker_stats.h"
 #include "wav.h"
 
-#define FRAME	    160u
-#define QUEUE	    16u /* frames of a real data plane's playout queue */
-#define CALLS_MAX   4096u
-#define SECONDS_MAX 600u
-#define USERS_MAX   64u
+#define FRAME	      160u
+#define QUEUE	      16u /* frames of a real data plane's playout queue */
+#define CALLS_MAX     4096u
+#define SECONDS_MAX   600u
+#define USERS_MAX     64u
+#define STALE_PACKETS 4u
 
 struct fake_call {
 	char uuid[40];
@@ -47,17 +48,24 @@ struct fake_call {
 	uint64_t frames, stale, overruns, underruns, flushes, drained, loud, voice_start_ms, ready_ms;
 	char state[16];
 	cJSON *states, *transcripts, *events;
+	unsigned int user; /* index into the worker's users */
+	uint64_t churn_us; /* --churn: when this call ends and the next takes its place */
 };
 
 static struct options {
-	const char *socket, *wav, *record, *users[USERS_MAX];
+	const char *socket, *wavs[USERS_MAX], *record, *users[USERS_MAX];
 	unsigned int user_count, calls, seconds, pause_ms, lose_every, swap_every, tail_ms;
-	bool alaw, quiet, relink;
+	bool alaw, quiet, relink, churn;
 } options = {.calls = 1, .seconds = 10, .pause_ms = 4000};
 
 static struct vl_channel channel;
 static struct fake_call *calls;
-static struct wav speech;
+static struct wav speech[USERS_MAX]; /* --wav, the last one for all further users */
+static unsigned int speech_count;
+static int16_t *user_heard[USERS_MAX]; /* --record with --churn: what the callers of each user heard, in one track */
+static size_t user_heard_count[USERS_MAX];
+static uint32_t random_state = 1;
+static uint64_t opened;
 static int link_fd = -1, doorbell = -1;
 static volatile sig_atomic_t stop;
 static bool welcomed;
@@ -97,12 +105,22 @@ static void open_call(unsigned int i)
 	cJSON_AddNumberToObject(body, "index", i);
 	cJSON_AddNumberToObject(body, "generation", ++calls[i].generation);
 	cJSON_AddNumberToObject(body, "lcore", 0);
-	cJSON_AddStringToObject(body, "user", options.users[i % options.user_count]);
+	cJSON_AddStringToObject(body, "user", options.users[calls[i].user % options.user_count]);
 	cJSON_AddStringToObject(body, "codec", options.alaw ? "PCMA" : "PCMU");
 	cJSON_AddNumberToObject(body, "event_payload_type", 101);
 	cJSON_AddBoolToObject(body, "held", false);
 	calls[i].turn = calls[i].queued = 0;
 	calls[i].in_turn = calls[i].mark = false;
+	opened++;
+	say(message, NULL, 0);
+}
+
+static void close_call(unsigned int i)
+{
+	cJSON *message = cJSON_CreateObject(), *body = cJSON_AddObjectToObject(message, "close");
+
+	cJSON_AddStringToObject(body, "session", calls[i].uuid);
+	cJSON_AddStringToObject(body, "reason", "churn");
 	say(message, NULL, 0);
 }
 
@@ -126,7 +144,7 @@ static void welcome(const cJSON *hello)
 	say(message, fds, 2);
 	close(fds[0]);
 	welcomed = true;
-	for (unsigned int i = 0; i < options.calls; i++)
+	for (unsigned int i = 0; i < options.calls && !options.churn; i++)
 		open_call(i);
 }
 
@@ -176,17 +194,25 @@ static bool read_link(void)
 	return len == -EAGAIN;
 }
 
+static const struct wav *speech_of(const struct fake_call *call)
+{
+	unsigned int user = call->user % options.user_count;
+
+	return &speech[user < speech_count ? user : speech_count - 1];
+}
+
 static void up_audio(unsigned int i, size_t at)
 {
 	struct fake_call *call = &calls[i];
 	struct vl_record *record = vl_ring_reserve(&channel.up[0], VL_RECORD_AUDIO, FRAME);
 	int16_t samples[FRAME] = {0};
 	size_t back = call->spoken / FRAME - at;
+	const struct wav *wav = speech_of(call);
 
 	if (record == NULL)
 		return;
-	if ((at + 1) * FRAME <= speech.count)
-		memcpy(samples, speech.samples + at * FRAME, sizeof(samples));
+	if ((at + 1) * FRAME <= wav->count)
+		memcpy(samples, wav->samples + at * FRAME, sizeof(samples));
 	vl_g711_encode(options.alaw ? VL_G711_PCMA : VL_G711_PCMU, samples, record->payload, FRAME);
 	record->session = i;
 	record->generation = call->generation;
@@ -196,11 +222,39 @@ static void up_audio(unsigned int i, size_t at)
 	record->tsc = tsc_now();
 }
 
+static uint32_t next_random(void)
+{
+	random_state = random_state * 1664525u + 1013904223u;
+	return random_state >> 8;
+}
+
+/* The call in this place ends, and another user's call takes the place at once: same index, next generation, another UUID. */
+static void churn(unsigned int i, uint64_t now_us)
+{
+	struct fake_call *call = &calls[i];
+
+	if (now_us < call->churn_us)
+		return;
+	/* Some end while they are being dialled, some in the middle of the answer. */
+	call->churn_us = now_us + 20000u + next_random() % (next_random() % 2 == 0 ? 400000u : 6000000u);
+	if (call->generation > 0)
+		close_call(i);
+	/* Packets of the old call that a lcore had in hand: the worker reads them after the new call's open. */
+	for (unsigned int n = 0; call->generation > 0 && n < STALE_PACKETS; n++)
+		up_audio(i, n);
+	call->user = next_random();
+	snprintf(call->uuid, sizeof(call->uuid), "00000000-0000-4000-%04x-%012x", i & 0xffffu, call->generation);
+	call->seq = (uint16_t)next_random();
+	call->spoken = 0;
+	call->held_back = 0;
+	open_call(i);
+}
+
 /* The caller's next 20 ms: utterance, pause, utterance. */
 static void speak(unsigned int i)
 {
 	struct fake_call *call = &calls[i];
-	size_t at = call->spoken / FRAME, total = speech.count + (size_t)options.pause_ms * 8;
+	size_t at = call->spoken / FRAME, total = speech_of(call)->count + (size_t)options.pause_ms * 8;
 
 	if (options.lose_every != 0 && call->seq % options.lose_every == options.lose_every - 1)
 		; /* lost */
@@ -301,7 +355,14 @@ static void play(unsigned int i)
 	} else if (call->in_turn) {
 		call->underruns++;
 	}
-	if (call->heard != NULL && call->heard_count + FRAME <= SECONDS_MAX * 8000u) {
+	if (options.churn && options.record != NULL) {
+		unsigned int user = call->user % options.user_count;
+
+		if (user_heard_count[user] + FRAME <= SECONDS_MAX * 8000u) {
+			memcpy(user_heard[user] + user_heard_count[user], samples, sizeof(samples));
+			user_heard_count[user] += FRAME;
+		}
+	} else if (call->heard != NULL && call->heard_count + FRAME <= SECONDS_MAX * 8000u) {
 		memcpy(call->heard + call->heard_count, samples, sizeof(samples));
 		call->heard_count += FRAME;
 	}
@@ -310,6 +371,8 @@ static void play(unsigned int i)
 static void beat(void)
 {
 	for (unsigned int i = 0; i < options.calls; i++) {
+		if (options.churn)
+			churn(i, vl_clock_us());
 		play(i);
 		speak(i);
 	}
@@ -390,7 +453,8 @@ static void report(void)
 		cJSON *one = cJSON_CreateObject();
 
 		cJSON_AddStringToObject(one, "session", call->uuid);
-		cJSON_AddStringToObject(one, "user", options.users[i % options.user_count]);
+		cJSON_AddStringToObject(
+			one, "user", options.user_count > 0 ? options.users[call->user % options.user_count] : "");
 		cJSON_AddStringToObject(one, "state", call->state);
 		cJSON_AddNumberToObject(one, "frames", (double)call->frames);
 		cJSON_AddNumberToObject(one, "loud_samples", (double)call->loud);
@@ -406,6 +470,7 @@ static void report(void)
 		}
 		cJSON_AddItemToArray(list, one);
 	}
+	cJSON_AddNumberToObject(tree, "opened", (double)opened);
 	if (channel.stats != NULL) {
 #define X(name, unit, meaning) cJSON_AddNumberToObject(stats, #name, (double)atomic_load(&channel.stats->name));
 		VL_WORKER_COUNTERS(X)
@@ -424,7 +489,12 @@ static void write_recordings(void)
 {
 	char path[512], error[256];
 
-	for (unsigned int i = 0; options.record != NULL && i < options.calls; i++) {
+	for (unsigned int i = 0; options.record != NULL && options.churn && i < options.user_count; i++) {
+		snprintf(path, sizeof(path), "%s-%s.wav", options.record, options.users[i]);
+		if (wav_write_stereo(path, 8000, user_heard[i], user_heard_count[i], NULL, 0, error, sizeof(error)) != 0)
+			fprintf(stderr, "fake_dataplane: %s: %s\n", path, error);
+	}
+	for (unsigned int i = 0; options.record != NULL && !options.churn && i < options.calls; i++) {
 		snprintf(path, sizeof(path), "%s-%u.wav", options.record, i);
 		if (wav_write_stereo(path, 8000, calls[i].heard, calls[i].heard_count, NULL, 0, error, sizeof(error)) != 0)
 			fprintf(stderr, "fake_dataplane: %s: %s\n", path, error);
@@ -435,7 +505,8 @@ static int read_options(int argc, char **argv)
 {
 	static const struct option known[] = {{"socket", 1, NULL, 's'}, {"wav", 1, NULL, 'w'}, {"record", 1, NULL, 'r'},
 		{"calls", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'}, {"pause-ms", 1, NULL, 'p'}, {"lose-every", 1, NULL, 'l'},
-		{"swap-every", 1, NULL, 'x'}, {"alaw", 0, NULL, 'a'}, {"quiet", 0, NULL, 'q'}, {"relink", 0, NULL, 'k'}, {0}};
+		{"swap-every", 1, NULL, 'x'}, {"churn", 0, NULL, 'C'}, {"alaw", 0, NULL, 'a'}, {"quiet", 0, NULL, 'q'},
+		{"relink", 0, NULL, 'k'}, {0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -444,7 +515,11 @@ static int read_options(int argc, char **argv)
 			options.socket = optarg;
 			break;
 		case 'w':
-			options.wav = optarg;
+			if (speech_count < USERS_MAX)
+				options.wavs[speech_count++] = optarg;
+			break;
+		case 'C':
+			options.churn = true;
 			break;
 		case 'r':
 			options.record = optarg;
@@ -477,7 +552,7 @@ static int read_options(int argc, char **argv)
 			return -1;
 		}
 	}
-	return options.socket != NULL && options.wav != NULL && options.calls >= 1 && options.calls <= CALLS_MAX &&
+	return options.socket != NULL && speech_count > 0 && options.calls >= 1 && options.calls <= CALLS_MAX &&
 			       options.seconds <= SECONDS_MAX
 		       ? 0
 		       : -1;
@@ -498,15 +573,20 @@ int main(int argc, char **argv)
 	int listener;
 
 	if (read_options(argc, argv) != 0) {
-		fprintf(stderr, "usage: fake_dataplane --socket PATH --wav FILE [--calls N] [--seconds N] [--pause-ms N] "
-				"[--record PREFIX]\n"
-				"                      [--lose-every N] [--swap-every N] [--alaw] [--quiet] [--relink]\n");
+		fprintf(stderr,
+			"usage: fake_dataplane --socket PATH --wav FILE... [--calls N] [--seconds N] [--pause-ms N] "
+			"[--record PREFIX]\n"
+			"                      [--lose-every N] [--swap-every N] [--alaw] [--quiet] [--relink] [--churn]\n");
 		return EXIT_FAILURE;
 	}
-	if (wav_load(options.wav, 8000, &speech, error, sizeof(error)) != 0) {
-		fprintf(stderr, "fake_dataplane: %s\n", error);
-		return EXIT_FAILURE;
+	for (unsigned int i = 0; i < speech_count; i++) {
+		if (wav_load(options.wavs[i], 8000, &speech[i], error, sizeof(error)) != 0) {
+			fprintf(stderr, "fake_dataplane: %s\n", error);
+			return EXIT_FAILURE;
+		}
 	}
+	for (unsigned int i = 0; options.churn && options.record != NULL && i < USERS_MAX; i++)
+		user_heard[i] = calloc(SECONDS_MAX, 8000 * sizeof(int16_t));
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	tsc_hz = measure_tsc();
@@ -521,7 +601,8 @@ int main(int argc, char **argv)
 		call->transcripts = cJSON_CreateArray();
 		call->events = cJSON_CreateArray();
 		call->spoken = (size_t)(i % 50) * 8 * FRAME; /* not all in step */
-		if (options.record != NULL)
+		call->user = i;
+		if (options.record != NULL && !options.churn)
 			call->heard = calloc(SECONDS_MAX, 8000 * sizeof(int16_t));
 	}
 	listener = vl_link_listen(options.socket, 0600);
