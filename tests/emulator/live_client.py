@@ -4,7 +4,6 @@
 import base64
 import json
 import os
-import select
 import socket
 import ssl
 import struct
@@ -99,15 +98,14 @@ class Client:
             raise Refused(status, self.data)
 
     def _fill(self, timeout):
-        pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
-        if not pending and not select.select([self.socket], [], [], max(timeout, 0))[0]:
-            raise TimeoutError
+        self.socket.settimeout(max(timeout, 0.001))
         try:
             piece = self.socket.recv(1 << 18)
         except ConnectionError as error:
             raise Closed(1006, "reset") from error
         if not piece:
             raise Closed(1006, "")
+        self.socket.settimeout(10)
         self.data += piece
 
     def send_frame(self, opcode, payload, final=True, masked=True):

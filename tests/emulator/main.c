@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "server.h"
 #include "shared/log.h"
 
-#define TICK_MS 10u
+#define TICK_MS	  10u
+#define FILES_MAX 16384u /* libwebsockets' tables grow with the limit */
 
 static const struct lws_protocols protocols[] = {
 	{"emulator", connection_callback, sizeof(struct connection *), 65536, 0, NULL, 0},
@@ -47,6 +49,16 @@ static void seed_random(struct server *server, uint32_t seed)
 		server->random[i] = seed * 2654435761u + i + 1;
 	if (seed == 0 && getrandom(server->random, sizeof(server->random), 0) != sizeof(server->random))
 		server->random[0] |= 1;
+}
+
+/* As many connections as the system lets us have, within reason. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -84,6 +96,7 @@ static int create_vhosts(struct server *server)
 	}
 	if (!options->plain) {
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+		info.alpn = "http/1.1"; /* the raw role speaks nothing else */
 		info.ssl_cert_filepath = options->cert;
 		info.ssl_private_key_filepath = options->key;
 	}
@@ -159,6 +172,7 @@ int main(int argc, char **argv)
 	}
 	vl_log_init("emulator", VL_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	raise_file_limit();
 	seed_random(&server, options.seed);
 	error = start(&server);
 	if (error == 0) {
