@@ -32,10 +32,10 @@ class DataPlane(SmokeCase):
         self.addCleanup(worker.close)
         return worker
 
-    def call(self, worker, user, port, signalled, ssrc, **more):
+    def call(self, worker, user, port, signalled, caller_ssrc, **more):
         """session.create and its two ends: (session, open message, caller)."""
         reply = self.scene.create(user, signalled, **more)
-        caller = fake_worker.Caller(self.scene.lan, self.scene.CALLERS, port, ssrc, reply["local"])
+        caller = fake_worker.Caller(self.scene.lan, self.scene.CALLERS, port, caller_ssrc, reply["local"])
         self.addCleanup(caller.close)
         return reply["session"], worker.wait_open(reply["session"]), caller
 
@@ -242,6 +242,53 @@ class DataPlane(SmokeCase):
         self.assertEqual(refusal("admin2", 7002, trunk="own-ports", address="10.77.1.9")["code"], -32004)
         s.create("admin2", 7004)
         self.assertEqual(refusal("admin2", 7006)["code"], -32004)
+
+    def test_caller_with_our_ssrc_makes_us_take_another(self):
+        s = self.scene
+        self.start()
+        worker = self.worker("w", "admin2")
+        session, opened, caller = self.call(worker, "admin2", 18920, 18920, 0)
+        ours = s.get(session)["send"]["ssrc"]
+        ring = worker.down[opened["lcore"]]
+        ring.put(fake_worker.FLUSH, opened["index"], opened["generation"], 3)
+        self.talk({}, 0.1)
+        worker.opened.clear()
+        caller.ssrc = ours
+        caller.send(tagged(1, 0))
+        reopened = worker.wait_open(session)
+        self.assertNotEqual(s.get(session)["send"]["ssrc"], ours)
+        caller.pump()
+        del caller.received[:]
+        self.talk({1: caller}, 0.4, lambda n: worker.speak(reopened, tagged(0x51, n)))
+        self.assertEqual({r[2] for r in caller.pump()}, {s.get(session)["send"]["ssrc"]})
+        self.assertIn(0x51, {r[5][0] for r in caller.received}, "the worker's turn 0 was not taken after the new start")
+
+    def test_signalled_ssrc_is_locked_at_once(self):
+        s = self.scene
+        self.start()
+        worker = self.worker("w", "admin2")
+        session, opened, caller = self.call(worker, "admin2", 18920, 18920, 77, ssrc=77)
+        self.assertEqual(s.get(session)["bound"], {"address": s.CALLERS, "port": 18920, "ssrc": 77})
+        caller.send(tagged(1, 0))
+        stage.wait_for(lambda: worker.pump() and worker.audio(opened) == [tagged(1, 0)], 2, "the first packet")
+        self.assertEqual(stage.telemetry(s.prefix, "/voxlane/info")["control_learned"], 0, "the control thread was asked")
+
+    def test_signalling_takes_a_learned_place_from_another_call(self):
+        s = self.scene
+        self.start()
+        worker = self.worker("w", "admin2", "agent4")
+        first, open_first, caller = self.call(worker, "admin2", 18920, 5004, 5)
+        self.talk({1: caller}, 0.3)
+        self.assertEqual(s.get(first)["bound"]["port"], 18920)
+        heard = len(stage.wait_for(lambda: worker.pump() and len(worker.audio(open_first)) == 15 and worker.audio(open_first), 2, "15 packets"))
+        # The caller of 18920 is agent4's, says signalling: what was learned from packets gives way.
+        second = s.create("agent4", 18920)["session"]
+        open_second = worker.wait_open(second)
+        self.assertIsNone(s.get(first)["bound"])
+        self.talk({2: caller}, 0.3)
+        stage.wait_for(lambda: worker.pump() and len(worker.audio(open_second)) > 10, 2, "the second call's audio")
+        self.assertEqual(len(worker.audio(open_first)), heard)
+        self.assertEqual({p[0] for p in worker.audio(open_second)}, {2})
 
     def test_several_lcores_share_the_calls(self):
         s = self.scene
