@@ -194,7 +194,6 @@ static void command_worker(struct lcore *lcore, const struct lcore_command *comm
 	if (command->type == LCORE_WORKER_ATTACH) {
 		private->channels[command->worker_slot] = command->worker;
 		private->attached |= bit;
-		atomic_fetch_and_explicit(&lcore->broken_workers, ~bit, memory_order_relaxed);
 	} else {
 		/* The channel itself may be gone already. */
 		private->channels[command->worker_slot] = NULL;

@@ -30,7 +30,7 @@ enum lcore_command_type {
 	LCORE_PLAYOUT_TARGET,	/* new headers (remote moved, neighbour resolved); `target` */
 	LCORE_PLAYOUT_STOP,	/* take it off the wheel */
 	LCORE_PLAYOUT_REATTACH, /* a new worker took the call */
-	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours; clears its bit in broken_workers */
+	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours */
 	LCORE_WORKER_DETACH,	/* stop using them; the control thread unmaps after a grace period */
 };
 
@@ -92,9 +92,6 @@ struct lcore {
 	struct rte_ring *tx_direct;  /* SP/SC of mbufs: to be transmitted as they are on mbuf->port. Producer: control */
 	struct rte_ring *commands;   /* SP/SC, elements of struct lcore_command. Producer: control */
 
-	/* Bit per worker slot that broke its ring; not used again until ATTACH. Writer: lcore. Reader: control, which cuts the worker off. */
-	_Atomic uint64_t broken_workers;
-
 	struct lcore_counters counters __rte_cache_aligned;
 	struct lcore_latency latency;
 
@@ -136,5 +133,5 @@ void lcore_free(struct lcore *lcore);
 /* The loop, for rte_eal_remote_launch(); `arg` is a struct lcore. Returns when settings->stop is set. */
 int lcore_run(void *arg);
 
-/* Hand a command over. Control thread. Returns 0 or -ENOBUFS (counted control_full). */
+/* Hand a command over. Control thread. Returns 0 or -ENOBUFS: its ring is full, try again later (commands.h does). */
 int lcore_command(struct lcore *lcore, const struct lcore_command *command);

@@ -96,7 +96,7 @@ void lcore_receive_again(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned
 /* Make what was reserved in uplink rings visible, once per worker. */
 void lcore_publish(struct lcore *lcore);
 
-/* A ring of this worker makes no sense any more: never look at its channel again, and let the control thread know. */
+/* A ring of this worker makes no sense any more: never look at its channel again. The ring itself tells the control thread. */
 void lcore_mark_broken(struct lcore *lcore, unsigned int worker);
 
 /* Take records of every attached worker, a bounded number each. Returns how many. */

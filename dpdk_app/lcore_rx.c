@@ -87,7 +87,7 @@ static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, con
 			return DROP_NONE;
 		}
 		reason = DROP_UPLINK_FULL;
-		if (atomic_load_explicit(&ring->broken, memory_order_relaxed))
+		if (vl_ring_is_broken(ring))
 			lcore_mark_broken(lcore, route.worker);
 	}
 	receive_dropped(&session->receive);

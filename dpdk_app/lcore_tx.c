@@ -133,7 +133,6 @@ void lcore_mark_broken(struct lcore *lcore, unsigned int worker)
 	private->channels[worker] = NULL;
 	lcore_drop(lcore, DROP_DOWN_CORRUPT, 1);
 	lcore_count(&lcore->counters.refused_records, 1);
-	atomic_fetch_or_explicit(&lcore->broken_workers, bit, memory_order_release);
 }
 
 static unsigned int drain_worker(struct lcore *lcore, unsigned int worker)

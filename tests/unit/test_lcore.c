@@ -653,7 +653,7 @@ START_TEST(test_hostile_records)
 		ck_assert_uint_ne(other->playout.frame[i][0], 0x66);
 	ck_assert_uint_eq(session_table_at(table, 3)->playout.queued, 0);
 	ck_assert_uint_eq(session_table_at(table, 5)->playout.queued, 0);
-	ck_assert_uint_eq(lcore->broken_workers, 0);
+	ck_assert_uint_eq(lcore_private(lcore)->attached, 3);
 }
 END_TEST
 
@@ -671,7 +671,8 @@ START_TEST(test_broken_ring)
 	record->slots = 0;
 	vl_ring_publish(&theirs[0].down[0]);
 	lcore_turn(lcore);
-	ck_assert_uint_eq(lcore->broken_workers, 1);
+	ck_assert(vl_ring_is_broken(&ours[0].down[0]));
+	ck_assert_uint_eq(lcore_private(lcore)->attached, 2);
 	ck_assert_uint_eq(dropped(DROP_DOWN_CORRUPT), 1);
 	/* Its callers' audio goes nowhere, its records are not read. */
 	rtp(20003, 7, 1, 0, 1);
@@ -690,7 +691,7 @@ START_TEST(test_broken_ring)
 	command(LCORE_WORKER_ATTACH, 0);
 	rtp(20003, 7, 2, 0, 1);
 	lcore_turn(lcore);
-	ck_assert_uint_eq(lcore->broken_workers, 0);
+	ck_assert_uint_eq(lcore_private(lcore)->attached, 3);
 	ck_assert_uint_eq(records(0, NULL, NULL), 1);
 }
 END_TEST
