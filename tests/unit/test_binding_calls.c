@@ -174,6 +174,18 @@ START_TEST(test_binding_dead_probation)
 }
 END_TEST
 
+/* A stream that went quiet long before the end was not the call's, though nothing had expired it yet. */
+START_TEST(test_binding_dead_probation_over)
+{
+	begin(0, "10.77.0.2", UNKNOWN, F_UNKNOWN, 0);
+	packet("10.77.0.2", 18920, 77, 1, 0);
+	ck_assert(!end(0, BINDING_PENDING_MS));
+	begin(1, "10.77.0.2", 18920, 0, BINDING_PENDING_MS);
+	packet("10.77.0.2", 18920, 77, 1, BINDING_PENDING_MS);
+	expect_session(BIND, 1);
+}
+END_TEST
+
 /* An SSRC that the dead call had left earlier (hold) is as dead as its last. */
 START_TEST(test_binding_dead_earlier_ssrc)
 {
@@ -374,8 +386,9 @@ int main(void)
 		test_binding_move_during_probation);
 	group(suite, "quarantine", test_binding_next_call_on_the_same_source, test_binding_dead_source_is_not_learned,
 		test_binding_dead_unheard_source, test_binding_dead_unheard_unknown_port, test_binding_dead_probation,
-		test_binding_dead_earlier_ssrc, test_binding_dead_call_same_index, test_binding_source_of_two_dead_calls,
-		test_binding_dedicated_port_quarantine, test_binding_quarantine_off, test_binding_quarantine_full);
+		test_binding_dead_probation_over, test_binding_dead_earlier_ssrc, test_binding_dead_call_same_index,
+		test_binding_source_of_two_dead_calls, test_binding_dedicated_port_quarantine, test_binding_quarantine_off,
+		test_binding_quarantine_full);
 	group(suite, "rtcp", test_binding_rtcp);
 	group(suite, "size", test_binding_many_sessions);
 	return unit_run(suite);
