@@ -8,11 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "../shared/file.h"
-#include "../shared/settings.h"
+#include "tty.h"
 
 #define HEX_LEN	  (2u * SEAL_MASTER_SIZE)
 #define TEXT_SIZE (HEX_LEN + 2u) /* with a newline, and one byte that shows that it is too long */
@@ -84,62 +83,13 @@ static ssize_t read_file(const char *path, bool credential, char *text, struct v
 	return len;
 }
 
-/* One line without echo. Ctrl-C is a character here, so that the terminal is never left without its echo. Returns the length or -errno. */
-static ssize_t read_line(int tty, char *text)
-{
-	size_t len = 0;
-	ssize_t got;
-	char c = 0;
-
-	while ((got = read(tty, &c, 1)) == 1 || (got < 0 && errno == EINTR)) {
-		if (got < 0)
-			continue;
-		if (c == '\n' || c == '\r')
-			return (ssize_t)len;
-		if (c == 3 || c == 4)
-			return -ECANCELED;
-		if (len < TEXT_SIZE)
-			text[len++] = c;
-	}
-	return got < 0 ? -errno : -ECANCELED;
-}
-
-static ssize_t ask(char *text, struct vl_error *error)
-{
-	static const char question[] = "Voxlane master key (64 hex digits): ";
-	struct termios before, silent;
-	int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	ssize_t len;
-
-	if (tty < 0 || tcgetattr(tty, &before) != 0) {
-		len = -errno;
-		vl_error_set(error, "there is no terminal to ask for the master key: %s", strerror(errno));
-		if (tty >= 0)
-			close(tty);
-		return len;
-	}
-	silent = before;
-	silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG | ICANON);
-	if (write(tty, question, sizeof(question) - 1) < 0 || tcsetattr(tty, TCSAFLUSH, &silent) != 0)
-		len = -errno;
-	else
-		len = read_line(tty, text);
-	tcsetattr(tty, TCSAFLUSH, &before);
-	if (write(tty, "\n", 1) < 0 && len >= 0)
-		len = -errno;
-	close(tty);
-	if (len < 0)
-		vl_error_set(error, "no master key was given: %s", strerror((int)-len));
-	return len;
-}
-
 static ssize_t read_source(struct master_key *master, char *text, struct vl_error *error)
 {
 	const char *directory = getenv("CREDENTIALS_DIRECTORY");
 	char path[4096];
 
 	if (is_prompt(master))
-		return ask(text, error);
+		return tty_ask("Voxlane master key (64 hex digits): ", text, TEXT_SIZE, error);
 	if (strcmp(master->source, "credential") != 0)
 		return read_file(master->source, false, text, error);
 	if (directory == NULL) {

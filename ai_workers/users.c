@@ -190,6 +190,13 @@ static void add_seal_error(struct vl_errors *errors, const char *path, const cha
 	}
 }
 
+bool users_valid_key(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len >= KEY_MIN && len <= SEAL_KEY_MAX && valid_key(text);
+}
+
 /* Move one plain key into its place. */
 static void place_plain(struct users *users, struct user *user)
 {
@@ -206,14 +213,13 @@ static void place_plain(struct users *users, struct user *user)
 static int place_sealed(struct users *users, struct user *user, const uint8_t *master, char *scratch)
 {
 	int r = master == NULL ? -ENOKEY : seal_open(scratch, master, user->name, user->sealed_key);
-	size_t len = r == 0 ? strlen(scratch) : 0;
 
 	if (r != 0)
 		return r;
-	if (len < KEY_MIN || !valid_key(scratch))
+	if (!users_valid_key(scratch))
 		r = -EINVAL;
 	else
-		user->api_key = memcpy(secret_pages_take(&users->keys, len + 1), scratch, len + 1);
+		user->api_key = strcpy(secret_pages_take(&users->keys, strlen(scratch) + 1), scratch);
 	explicit_bzero(scratch, SEAL_KEY_MAX + 1);
 	return r;
 }

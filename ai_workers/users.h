@@ -73,6 +73,9 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
  */
 struct users *users_load(const char *path, struct master_key *master, struct vl_errors *errors);
 
+/* Whether a text can be an API key: what goes into an HTTP header as it is. Any thread. */
+bool users_valid_key(const char *text);
+
 /* Overwrite every key and text, then free, whoever holds a user. NULL is legal. */
 void users_free(struct users *users);
 
