@@ -25,9 +25,9 @@ struct headers_spec {
 
 /* Everything in front of the RTP header, ready but for lengths, IPv4 id and the rest of the checksums. */
 struct header_template {
-	uint8_t bytes[HEADERS_MAX];
 	uint8_t len;	/* of `bytes` in use: where the RTP header begins */
 	uint8_t l2_len; /* so that IP and UDP can be found */
+	uint8_t bytes[HEADERS_MAX];
 };
 
 /* Build a template. DF is set on IPv4. Any thread. Returns 0 or -EINVAL (mixed families, VLAN or DSCP out of range). */

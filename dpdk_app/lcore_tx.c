@@ -289,9 +289,7 @@ static void beat_batch(struct lcore *lcore, const uint32_t indices[], unsigned i
 		const struct session *session = session_table_at(lcore->table, indices[i]);
 
 		rte_prefetch0(&session->sender);
-		rte_prefetch0((const uint8_t *)&session->sender + RTE_CACHE_LINE_SIZE);
 		rte_prefetch0(&session->playout);
-		rte_prefetch0((const uint8_t *)&session->playout + RTE_CACHE_LINE_SIZE);
 	}
 	for (unsigned int i = 0; i < count; i++) {
 		const struct session_playout *playout = &session_table_at(lcore->table, indices[i])->playout;

@@ -66,7 +66,9 @@ int playout_push(struct session_playout *playout, uint32_t turn, const uint8_t *
 	unsigned int position = (playout->head + playout->count) & (PLAYOUT_QUEUE_FRAMES - 1);
 
 	memcpy(playout->frame[position], frame, PLAYOUT_FRAME_SIZE);
-	playout->message_tsc[position] = message_tsc;
+	/* A talkspurt begins with a frame that found the queue empty. */
+	if (playout->count == 0)
+		playout->message_tsc = message_tsc;
 	set_count(playout, (uint8_t)(playout->count + 1));
 	return 0;
 }
@@ -113,7 +115,7 @@ static void beat_idle(struct session_playout *playout, struct playout_packet *pa
 		packet->payload = noise;
 		packet->payload_len = sizeof(noise);
 	}
-	playout->idle_beats = playout->idle_beats + 1 == NOISE_BEATS ? 0 : playout->idle_beats + 1;
+	playout->idle_beats = playout->idle_beats + 1 == NOISE_BEATS ? 0 : (uint8_t)(playout->idle_beats + 1);
 }
 
 static void beat_frame(struct session_playout *playout, struct playout_packet *packet)
@@ -121,8 +123,8 @@ static void beat_frame(struct session_playout *playout, struct playout_packet *p
 	packet->action = PLAYOUT_SEND_FRAME;
 	packet->payload = playout->frame[playout->head];
 	packet->payload_len = PLAYOUT_FRAME_SIZE;
-	packet->message_tsc = playout->message_tsc[playout->head];
 	packet->talkspurt = !playout->talking;
+	packet->message_tsc = packet->talkspurt ? playout->message_tsc : 0;
 	/* RFC 3551 4.1: a sender that never pauses sets no marker after its first packet. */
 	packet->marker = packet->talkspurt && playout->idle != PLAYOUT_IDLE_SILENCE;
 	playout->talking = true;

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define PLAYOUT_FRAME_SIZE   160u /* bytes: 20 ms of G.711 */
@@ -38,13 +39,14 @@ struct playout_packet {
 	uint16_t payload_len;
 	bool drained; /* the MARK was reached with this beat: tell the worker */
 	uint32_t drained_turn;
-	uint64_t message_tsc; /* FRAME: when the worker read its message, 0 if unknown: latency */
+	uint64_t message_tsc; /* talkspurt: when the worker read the message it begins with, 0 if unknown: latency */
 };
 
 /* Writer: the owning lcore. Counters are read by control and telemetry, relaxed. */
 struct session_playout {
 	_Atomic uint64_t packets;   /* RTP packets sent */
 	_Atomic uint64_t frames;    /* of them from the queue */
+	uint64_t message_tsc;	    /* of the frame that begins the next talkspurt */
 	_Atomic uint32_t flushed;   /* frames dropped by flushes */
 	_Atomic uint32_t underruns; /* queue ran empty inside a talkspurt (before its MARK) */
 	_Atomic uint32_t queued;    /* frames in the queue now */
@@ -54,12 +56,13 @@ struct session_playout {
 	uint8_t payload_type;
 	uint8_t idle; /* enum playout_idle */
 	uint8_t head, count;
+	uint8_t mark_after; /* frames still to play before the MARK */
+	uint8_t idle_beats; /* since the last frame, for the CN interval */
 	bool started, talking, marked;
-	uint32_t mark_after; /* frames still to play before the MARK */
-	uint32_t idle_beats; /* since the last frame, for the CN interval */
-	uint64_t message_tsc[PLAYOUT_QUEUE_FRAMES];
-	uint8_t frame[PLAYOUT_QUEUE_FRAMES][PLAYOUT_FRAME_SIZE];
+	/* Everything above is one cache line. */
+	uint8_t frame[PLAYOUT_QUEUE_FRAMES][PLAYOUT_FRAME_SIZE] __attribute__((aligned(64)));
 };
+_Static_assert(offsetof(struct session_playout, frame) == 64, "a beat touches one line and the frame");
 
 /* Begin: sequence, timestamp and SSRC are given (random, RFC 3550 5.1), the queue is empty, the turn is 0. Owning lcore. */
 void playout_start(struct session_playout *playout, uint32_t ssrc, uint16_t seq, uint32_t timestamp, uint8_t payload_type,

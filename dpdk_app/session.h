@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_common.h>
@@ -25,9 +26,9 @@
 
 /* Where the packets of a call go. Built by the control thread, sent to the owning lcore by value (LCORE_PLAYOUT_*). */
 struct lcore_target {
-	struct header_template headers;
 	uint16_t port; /* ethdev port to send on */
 	bool ready;    /* next hop known; false: frames are taken and counted tx_no_neighbour */
+	struct header_template headers;
 };
 
 /* Writer: control thread. Readers: every lcore. Generation is stored last when a session opens and cleared first when it ends. */
@@ -42,12 +43,15 @@ struct session_route {
 
 /* What the owning lcore needs to send the call's packets. Writer and reader: that lcore. */
 struct session_sender {
-	struct lcore_target target;
 	uint32_t generation;   /* the call whose playout is on the wheel; 0: none */
 	uint32_t drained_turn; /* of a DRAINED that found the uplink ring full and is tried again */
 	uint8_t drained_flags; /* of it */
 	bool drained_pending;
+	struct lcore_target target;
 } __rte_cache_aligned;
+
+/* IPv4 headers without a tag, the usual case, end within the first cache line of the sender. */
+_Static_assert(offsetof(struct session_sender, target.headers.bytes) + 42 <= RTE_CACHE_LINE_SIZE, "one line a beat");
 
 struct session {
 	struct session_route route;

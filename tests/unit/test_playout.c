@@ -52,9 +52,32 @@ START_TEST(test_order)
 			ck_assert_uint_eq(packet.payload_len, PLAYOUT_FRAME_SIZE);
 			ck_assert_uint_eq(packet.payload[0], out);
 			ck_assert_uint_eq(packet.payload[PLAYOUT_FRAME_SIZE - 1], out);
-			ck_assert_uint_eq(packet.message_tsc, 1000u + out);
 			out++;
 		}
+	}
+}
+END_TEST
+
+/* The latency of a talkspurt is that of the message it begins with. */
+START_TEST(test_message_time)
+{
+	start(PLAYOUT_IDLE_SILENCE);
+	for (uint8_t spurt = 0; spurt < 40; spurt = (uint8_t)(spurt + 10)) {
+		for (uint8_t i = 0; i < 3; i++)
+			push(0, (uint8_t)(spurt + i));
+		struct playout_packet packet = beat();
+
+		ck_assert(packet.talkspurt);
+		ck_assert_uint_eq(packet.message_tsc, 1000u + spurt);
+		beat();
+		/* The queue runs empty between two beats, and is filled in time: the talkspurt goes on. */
+		packet = beat();
+		ck_assert_uint_eq(playout.queued, 0);
+		push(0, 99);
+		packet = beat();
+		ck_assert(!packet.talkspurt);
+		ck_assert_uint_eq(packet.message_tsc, 0);
+		ck_assert_int_eq(beat().action, PLAYOUT_SEND_SILENCE);
 	}
 }
 END_TEST
@@ -290,7 +313,7 @@ int main(void)
 {
 	Suite *suite = suite_create("playout");
 
-	unit_add(suite, "queue", test_order, test_limits);
+	unit_add(suite, "queue", test_order, test_message_time, test_limits);
 	unit_add(suite, "stream", test_continuity);
 	unit_add(suite, "idle", test_silence, test_comfort_noise, test_none);
 	unit_add(suite, "turns", test_flush, test_mark, test_underrun, test_reattach);
