@@ -19,8 +19,10 @@
 #define ORPHAN_MS	    10000u /* how long a session waits for its data plane */
 #define ADDRESSES_TRIED_MAX 4u	   /* in one dial */
 #define STUCK_MS	    5000u  /* a connection that takes nothing for so long is dead */
-#define PREFIX_PADDING_MS   20u	   /* voice detection for telephony: quick to start */
-#define SILENCE_DURATION_MS 500u   /* and a turn ends after half a second */
+#define SILENT_PING_MS	    20000u /* nothing heard for so long: ping; the service answers some pings half a minute late */
+#define SILENT_DEAD_MS	    60000u
+#define PREFIX_PADDING_MS   20u	 /* voice detection for telephony: quick to start */
+#define SILENCE_DURATION_MS 500u /* and a turn ends after half a second */
 
 static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms);
 
@@ -29,12 +31,22 @@ void call_step(struct call *call, const struct session_event *event, uint64_t no
 	carry_out(call, session_step(&call->session, event, now_ms), now_ms);
 }
 
-static void let_go(struct call *call, bool graceful)
+static void drop_control(struct call *call)
+{
+	while (call->control != NULL) {
+		struct call_control *first = call->control;
+
+		call->control = first->next;
+		free(first->text);
+		free(first);
+	}
+}
+
+void call_let_go(struct call *call, bool graceful)
 {
 	wss_release(call->connection, graceful);
 	call->connection = NULL;
-	free(call->control);
-	call->control = NULL;
+	drop_control(call);
 	call->write_asked_ms = 0;
 	call->caller_speaks = false;
 }
@@ -96,8 +108,17 @@ static bool dial_next_address(struct call *call)
 
 void call_send_control(struct call *call, char *text)
 {
-	free(call->control);
-	call->control = text;
+	struct call_control *control = malloc(sizeof(*control)), **last = &call->control;
+
+	if (control == NULL || text == NULL) {
+		free(control);
+		free(text);
+		return;
+	}
+	while (*last != NULL)
+		last = &(*last)->next;
+	*control = (struct call_control){.text = text};
+	*last = control;
 	wss_want_write(call->connection);
 }
 
@@ -118,10 +139,10 @@ static void send_setup(struct call *call)
 static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 {
 	if (actions & SESSION_DO_ABORT)
-		let_go(call, false);
+		call_let_go(call, false);
 	if (actions & SESSION_DO_CLOSE) {
 		if (call->session.state == SESSION_CLOSED)
-			let_go(call, true);
+			call_let_go(call, true);
 		else
 			wss_close(call->connection);
 	}
@@ -133,11 +154,20 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 		dial(call, now_ms);
 }
 
+static void on_heard(void *owner)
+{
+	struct call *call = owner;
+
+	call->heard_ms = vl_clock_ms();
+	call->pinged = false;
+}
+
 static void on_opened(void *owner)
 {
 	struct call *call = owner;
 
 	stats_add(&call->worker->stats.sockets_opened, 1);
+	on_heard(call);
 	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, vl_clock_ms());
 }
 
@@ -147,8 +177,7 @@ static void on_lost(void *owner, uint16_t code, int http_status, const char *rea
 
 	/* wss has freed or will free the connection itself. */
 	call->connection = NULL;
-	free(call->control);
-	call->control = NULL;
+	drop_control(call);
 	call->write_asked_ms = 0;
 	call->caller_speaks = false;
 	if (http_status == 0 && dial_next_address(call))
@@ -197,9 +226,12 @@ static void send_audio(struct call *call, uint64_t now_ms)
 static bool send_next(struct call *call, uint64_t now_ms)
 {
 	if (call->control != NULL) {
-		send_text(call, call->control);
-		free(call->control);
-		call->control = NULL;
+		struct call_control *first = call->control;
+
+		call->control = first->next;
+		send_text(call, first->text);
+		free(first->text);
+		free(first);
 	} else if (call->session.state == SESSION_READY && uplink_due(&call->uplink, now_ms)) {
 		send_audio(call, now_ms);
 	} else if (call->session.state == SESSION_READY && uplink_take_end(&call->uplink)) {
@@ -215,7 +247,8 @@ static void on_writable(void *owner)
 	struct call *call = owner;
 
 	call->write_asked_ms = 0;
-	send_next(call, vl_clock_ms());
+	if (send_next(call, vl_clock_ms()) && call->control != NULL && call->connection != NULL)
+		wss_want_write(call->connection);
 }
 
 /* Send what is due, or wait for a socket that is full, but not for ever. */
@@ -229,18 +262,33 @@ static void pump(struct call *call, uint64_t now_ms)
 			wss_want_write(call->connection);
 		}
 	} else if (now_ms - call->write_asked_ms > STUCK_MS) {
-		let_go(call, false);
+		call_let_go(call, false);
 		call_lost(call, 1006, 0, "the connection takes no more data", now_ms);
+	}
+}
+
+/* Whether a connection that only looks alive is dead: it owes an answer to our ping, and has said nothing else either. */
+static void watch(struct call *call, uint64_t now_ms)
+{
+	uint64_t silent_ms = now_ms - call->heard_ms;
+
+	if (silent_ms > SILENT_DEAD_MS) {
+		call_let_go(call, false);
+		call_lost(call, 1006, 0, "the service is silent", now_ms);
+	} else if (silent_ms > SILENT_PING_MS && !call->pinged) {
+		call->pinged = true;
+		wss_ping(call->connection);
 	}
 }
 
 static void on_message(void *owner, char *text, size_t len)
 {
+	on_heard(owner);
 	call_message(owner, text, len, vl_clock_ms());
 }
 
 const struct wss_handler call_wss_handler = {
-	.opened = on_opened, .message = on_message, .writable = on_writable, .lost = on_lost};
+	.opened = on_opened, .message = on_message, .pong = on_heard, .writable = on_writable, .lost = on_lost};
 
 struct call *call_create(struct worker *worker, const struct dataplane_open *open, struct user *user, uint64_t now_ms)
 {
@@ -302,7 +350,7 @@ void call_destroy(struct call *call, uint64_t now_ms)
 	call_step(call, &(struct session_event){.type = SESSION_HANG_UP}, now_ms);
 	/* Whatever the state said: no connection outlives its call with this call as its owner. */
 	if (call->connection != NULL)
-		let_go(call, false);
+		call_let_go(call, false);
 	HASH_DEL(worker->calls, call);
 	worker->call_count--;
 	session_free(&call->session);
@@ -382,6 +430,8 @@ void call_tick(struct call *call, uint64_t now_ms)
 	if (now_ms >= call->session.deadline_ms)
 		call_step(call, &(struct session_event){.type = SESSION_TICK}, now_ms);
 	uplink_tick(&call->uplink, now_ms, &call->worker->stats);
+	if (call->session.state == SESSION_READY)
+		watch(call, now_ms);
 	if (call->session.state == SESSION_READY)
 		pump(call, now_ms);
 	call_play(call, now_ms);

@@ -30,6 +30,12 @@ struct call_transcript {
 	size_t len, capacity;
 };
 
+/* A message on its way out. */
+struct call_control {
+	struct call_control *next;
+	char *text;
+};
+
 struct call {
 	UT_hash_handle hh; /* by uuid */
 	struct worker *worker;
@@ -42,7 +48,9 @@ struct call {
 
 	struct session session;
 	struct wss_connection *connection;
-	char *control; /* a message that goes before audio, or NULL */
+	struct call_control *control; /* messages that go before audio, oldest first */
+	uint64_t heard_ms;	      /* when the service was heard last, be it a pong */
+	bool pinged;
 	bool reading;
 	uint64_t write_asked_ms; /* writable() is awaited since then, 0: it is not */
 	uint64_t dial_us;

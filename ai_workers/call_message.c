@@ -88,12 +88,28 @@ static void on_session(struct call *call, const struct gemini_message *m, uint64
 
 static void on_error(struct call *call, const struct gemini_message *m, uint64_t now_ms)
 {
-	struct wss_connection *connection = call->connection;
-
-	/* An error inside a message ends the session like a close does; the connection must not speak to this call any more. */
-	call->connection = NULL;
-	wss_release(connection, true);
+	/* An error inside a message ends the session as a close does. */
+	call_let_go(call, true);
 	call_lost(call, 1011, 0, m->error_message, now_ms);
+}
+
+/* No tool is declared, so none can be called; a model that calls one all the same must not wait for its answer for ever. */
+static void on_tool_call(struct call *call, const struct gemini_message *m)
+{
+	const cJSON *function;
+	cJSON *refusal = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(refusal, "error", "this function does not exist");
+	call_report_event(call, "tool_call", "calls", cJSON_Duplicate(m->tool_calls, true));
+	cJSON_ArrayForEach(function, m->tool_calls)
+	{
+		const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "id"));
+		const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "name"));
+
+		if (name != NULL && call->connection != NULL)
+			call_send_control(call, gemini_build_tool_response(id, name, refusal));
+	}
+	cJSON_Delete(refusal);
 }
 
 static void act(struct call *call, const struct gemini_message *m, uint64_t now_ms)
@@ -113,7 +129,7 @@ static void act(struct call *call, const struct gemini_message *m, uint64_t now_
 		if (m->members & (GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))
 			on_turn(call, m, now_ms);
 		if (m->members & GEMINI_TOOL_CALL)
-			call_report_event(call, "tool_call", "calls", cJSON_Duplicate(m->tool_calls, true));
+			on_tool_call(call, m);
 		if (m->members & GEMINI_USAGE)
 			call_report_event(call, "usage", "usage", cJSON_Duplicate(m->usage, true));
 		on_session(call, m, now_ms);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,9 @@ void call_message(struct call *call, char *text, size_t len, uint64_t now_ms);
 
 /* One event for the call's session, and what follows from it. Worker loop. May leave the call without a connection. */
 void call_step(struct call *call, const struct session_event *event, uint64_t now_ms);
+
+/* Give the connection up, with all that was to be sent on it; it reports nothing any more. Worker loop. */
+void call_let_go(struct call *call, bool graceful);
 
 /* The connection is gone. Worker loop. */
 void call_lost(struct call *call, uint16_t code, int http_status, const char *reason, uint64_t now_ms);

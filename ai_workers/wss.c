@@ -47,7 +47,7 @@ struct wss_connection {
 	const char *api_key; /* its owner's; NULL when nobody listens any more */
 	bool dialling;	     /* inside wss_dial() */
 	bool destroyed;	     /* libwebsockets has let go of it inside wss_dial() */
-	bool close_wanted, open;
+	bool close_wanted, ping_wanted, open;
 	uint16_t code;
 	char reason[REASON_SIZE];
 	char *message; /* being put together */
@@ -90,6 +90,8 @@ static void report_lost(struct wss_connection *c, int http_status)
 	c->api_key = NULL;
 	c->wss->open_count -= c->open;
 	c->open = false;
+	if (c->code == 1006 && c->reason[0] == '\0')
+		snprintf(c->reason, sizeof(c->reason), "the connection broke without a close");
 	if (owner != NULL)
 		c->wss->handler->lost(owner, c->code, http_status, c->reason);
 }
@@ -189,10 +191,18 @@ static int write_now(struct wss_connection *c)
 		lws_close_reason(c->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
 		return -1;
 	}
-	if (lws_partial_buffered(c->wsi))
+	if (lws_partial_buffered(c->wsi)) {
 		lws_callback_on_writable(c->wsi);
-	else if (c->owner != NULL && c->open)
+	} else if (c->ping_wanted) {
+		unsigned char ping[LWS_PRE];
+
+		/* One write a turn: the owner's message follows in the next. */
+		c->ping_wanted = false;
+		lws_write(c->wsi, ping + LWS_PRE, 0, LWS_WRITE_PING);
+		lws_callback_on_writable(c->wsi);
+	} else if (c->owner != NULL && c->open) {
 		c->wss->handler->writable(c->owner);
+	}
 	return 0;
 }
 
@@ -224,6 +234,10 @@ static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_cal
 		return 0;
 	case LWS_CALLBACK_CLIENT_RECEIVE:
 		return receive(c, in, len);
+	case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
+		if (c->owner != NULL)
+			c->wss->handler->pong(c->owner);
+		return 0;
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 		return write_now(c);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
@@ -255,6 +269,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons event, void *user
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 	case LWS_CALLBACK_CLIENT_RECEIVE:
+	case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 	case LWS_CALLBACK_CLIENT_CLOSED:
@@ -418,6 +433,12 @@ int wss_send(struct wss_connection *c, char *text, size_t len)
 	c->close_wanted = true; /* nothing more is clear to be sent */
 	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
 	return -EPIPE;
+}
+
+void wss_ping(struct wss_connection *c)
+{
+	c->ping_wanted = true;
+	lws_callback_on_writable(c->wsi);
 }
 
 void wss_read(struct wss_connection *c, bool wanted)

@@ -24,6 +24,8 @@ struct wss_handler {
 	void (*opened)(void *owner);
 	/* One whole message; `text` may be changed in place and is gone after the return. */
 	void (*message)(void *owner, char *text, size_t len);
+	/* The service has answered wss_ping(). */
+	void (*pong)(void *owner);
 	/* wss_send() may be called once; asked for by wss_want_write(). */
 	void (*writable)(void *owner);
 	/*
@@ -87,6 +89,9 @@ bool wss_is_clear(const struct wss_connection *connection);
  * destroyed (masked in place). Worker loop. Returns 0 or -EPIPE (lost() follows, from the event loop).
  */
 int wss_send(struct wss_connection *connection, char *text, size_t len);
+
+/* Send a ping when the socket is next writable. Worker loop. */
+void wss_ping(struct wss_connection *connection);
 
 /* Stop or resume reading; TCP holds the service back. Worker loop. */
 void wss_read(struct wss_connection *connection, bool wanted);

@@ -145,6 +145,13 @@ class Talk(WorkerCase):
         report, _ = self.converse(users=self.users(greeting="Say hello."), seconds=5)
         self.assert_talks(report, 60)
 
+    def test_tool_call_is_answered(self):
+        self.start_emulator("--tool-call", "transfer")
+        report, keys = self.converse(calls=1, seconds=8)
+        self.assertIn("tool_call", [e["event"] for e in report["calls"][0]["events"]])
+        self.assertGreaterEqual(keys["admin2"]["tool_responses"], 1)
+        self.assert_talks(report, 60)
+
     def test_barge_in(self):
         self.start_emulator("--interrupt-every-ms", "700")
         report, _ = self.converse(seconds=9)
