@@ -118,6 +118,10 @@ int master_key_load(struct master_key *master, struct vl_error *error)
 	}
 	master->key = secret_pages_take(&master->pages, SEAL_MASTER_SIZE);
 	text = secret_pages_take(&master->pages, TEXT_SIZE);
+	if (master->key == NULL || text == NULL) { /* the pages were made for both */
+		master_key_wipe(master);
+		return -ENOMEM;
+	}
 	len = read_source(master, text, error);
 	result = len < 0 ? (int)len : master_key_parse(text, (size_t)len, master->key);
 	if (len >= 0 && result != 0)

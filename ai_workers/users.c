@@ -262,6 +262,8 @@ static int place_keys(struct users *users, const uint8_t *master, struct vl_erro
 		return result;
 	}
 	scratch = secret_pages_take(&users->keys, SEAL_KEY_MAX + 1);
+	if (scratch == NULL) /* the pages were made with room for it */
+		return -ENOMEM;
 	for (size_t i = 0; i < users->count; i++) {
 		struct user *user = &users->users[i];
 		int r = 0;
