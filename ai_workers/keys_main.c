@@ -326,7 +326,7 @@ static int read_command(struct command *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static struct command command;
+	static struct command command = {.master.any_owner = true, .new_master.any_owner = true};
 	struct vl_error error;
 	int result = read_command(&command, argc, argv);
 

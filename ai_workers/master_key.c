@@ -47,7 +47,7 @@ int master_key_parse(const char *text, size_t len, uint8_t key[SEAL_MASTER_SIZE]
 }
 
 /* Straight into secret memory: vl_file_read() would pass it through the heap. Returns the length or -errno. */
-static ssize_t read_file(const char *path, bool credential, char *text, struct vl_error *error)
+static ssize_t read_file(const struct master_key *master, const char *path, bool credential, char *text, struct vl_error *error)
 {
 	/* Not waiting, so that a FIFO in the file's place cannot stop the start. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -66,7 +66,7 @@ static ssize_t read_file(const char *path, bool credential, char *text, struct v
 		file.mode = status.st_mode & 07777;
 		file.owner = status.st_uid;
 		/* systemd gives the service its credential by an access list, whose mask shows as the group's bits. */
-		len = vl_file_check_private(path, &file, geteuid(), credential, error);
+		len = vl_file_check_private(path, &file, master->any_owner ? file.owner : geteuid(), credential, error);
 		if (len != 0) {
 			snprintf(reason, sizeof(reason), "%s", error->text);
 			vl_error_set(error, "%s: %s", path, reason);
@@ -91,7 +91,7 @@ static ssize_t read_source(struct master_key *master, char *text, struct vl_erro
 	if (is_prompt(master))
 		return tty_ask("Voxlane master key (64 hex digits): ", text, TEXT_SIZE, error);
 	if (strcmp(master->source, "credential") != 0)
-		return read_file(master->source, false, text, error);
+		return read_file(master, master->source, false, text, error);
 	if (directory == NULL) {
 		vl_error_set(error,
 			"no credentials were passed (CREDENTIALS_DIRECTORY is not set); the unit needs LoadCredential=%s:FILE",
@@ -99,7 +99,7 @@ static ssize_t read_source(struct master_key *master, char *text, struct vl_erro
 		return -ENOENT;
 	}
 	snprintf(path, sizeof(path), "%s/%s", directory, MASTER_KEY_CREDENTIAL);
-	return read_file(path, true, text, error);
+	return read_file(master, path, true, text, error);
 }
 
 int master_key_load(struct master_key *master, struct vl_error *error)

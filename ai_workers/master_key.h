@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@
 struct master_key {
 	const char
 		*source; /* a path, "credential" ($CREDENTIALS_DIRECTORY/voxlane-master-key) or "prompt" (/dev/tty); borrowed */
+	bool any_owner;	 /* a file may belong to anybody: root seals for the account that will open */
 	uint8_t *key;	 /* SEAL_MASTER_SIZE bytes, NULL: not in memory */
 	struct secret_pages pages;
 };

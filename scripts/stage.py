@@ -24,6 +24,7 @@ BINARIES = {
     "voxlane-dataplane": "dpdk_app/voxlane-dataplane",
     "voxlane-dataplane-ip-only": "dpdk_app/voxlane-dataplane-ip-only",
     "voxlane-worker": "ai_workers/voxlane-worker",
+    "voxlane-keys": "ai_workers/voxlane-keys",
     "gemini-emulator": "tests/emulator/gemini-emulator",
     "voxlane-rtp-caller": "tests/tools/voxlane-rtp-caller",
     "fake_dataplane": "tests/tools/fake_dataplane",
