@@ -161,7 +161,8 @@ static void detach_channel(struct worker *w)
 	w->doorbell_fd = -1;
 	vl_channel_unmap(&w->channel);
 	memset(&w->channel, 0, sizeof(w->channel));
-	memset(w->by_index, 0, w->by_index_count * sizeof(*w->by_index));
+	if (w->by_index != NULL)
+		memset(w->by_index, 0, w->by_index_count * sizeof(*w->by_index));
 }
 
 static int on_welcome(void *context, int channel_fd, int doorbell_fd, unsigned int lcores, uint64_t tsc_hz)
