@@ -161,12 +161,12 @@ class Demo:
                     raise stage.StageError(f"{process.name} ended with {process.popen.returncode}:\n{process.tail()}")
             self.show_locks()
             rows = self.rows()
-            self.view.draw(f"Voxlane   {elapsed // 60:02d}:{elapsed % 60:02d} / {self.arguments.seconds // 60:02d}:{self.arguments.seconds % 60:02d}   "
-                           f"{'Gemini Live' if self.real else 'emulated Gemini Live'}   Ctrl-C ends it", rows)
+            title = f"{elapsed // 60:02d}:{elapsed % 60:02d} / {self.arguments.seconds // 60:02d}:{self.arguments.seconds % 60:02d}"
+            self.view.draw(f"Voxlane   {title}   {'Gemini Live' if self.real else 'emulated Gemini Live'}   Ctrl-C ends it" if self.view.live else title, rows)
             time.sleep(0.25)
         self.show_locks()
         if rows:
-            self.view.draw("Voxlane   the calls have ended", rows)
+            self.view.draw("Voxlane   the calls have ended" if self.view.live else "at the end", rows)
 
     # Judging.
 

@@ -77,7 +77,8 @@ if wanted unit; then
 fi
 if wanted sanitize; then
 	step "unit tests under ASan and UBSan"
-	build "$VL_BUILD-sanitize" -Db_sanitize=address,undefined
+	# With sanitizers gcc 12 warns where nothing is wrong (-Wnonnull); the normal build has the warnings.
+	build "$VL_BUILD-sanitize" -Db_sanitize=address,undefined -Dwerror=false
 	run_meson "$VL_BUILD-sanitize" unit
 fi
 if wanted conformance; then
