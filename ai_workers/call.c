@@ -270,8 +270,11 @@ static void pump(struct call *call, uint64_t now_ms)
 /* Whether a connection that only looks alive is dead: it owes an answer to our ping, and has said nothing else either. */
 static void watch(struct call *call, uint64_t now_ms)
 {
-	uint64_t silent_ms = now_ms - call->heard_ms;
+	uint64_t silent_ms;
 
+	if (!call->reading)
+		call->heard_ms = now_ms; /* it is we who do not listen */
+	silent_ms = now_ms - call->heard_ms;
 	if (silent_ms > SILENT_DEAD_MS) {
 		call_let_go(call, false);
 		call_lost(call, 1006, 0, "the service is silent", now_ms);
