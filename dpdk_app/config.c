@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../shared/file.h"
+#include "receive.h"
 
 /* The prefix of `length` bits (IPv6 form) in which `address` lies. */
 static struct ip_prefix prefix_around(const struct ip_address *address, unsigned int length)
@@ -220,6 +221,13 @@ int config_trunk_find(const struct config *config, const char *name)
 		if (strcmp(config->trunks[t].name, name) == 0)
 			return (int)t;
 	return -1;
+}
+
+uint32_t config_trunk_rate(const struct config *config, size_t trunk)
+{
+	uint32_t set = config->trunks[trunk].max_packets_per_second;
+
+	return set != 0 ? set : config->sessions.max * RECEIVE_FLOW_RATE;
 }
 
 int config_trunk_of(const struct config *config, const struct ip_address *source)

@@ -48,6 +48,7 @@ struct config_trunk {
 	uint16_t default_port; /* a remote port of this value means "not known yet" */
 	int port_mode;	       /* enum config_port_mode */
 	bool allow_nat_rebind;
+	uint32_t max_packets_per_second; /* 0: config_trunk_rate() decides */
 };
 
 struct config {
@@ -111,6 +112,12 @@ void config_explain(const struct config *config, FILE *to);
 
 /* Index of the trunk with this name, -1 when there is none. Any thread. */
 int config_trunk_find(const struct config *config, const char *name);
+
+/*
+ * Packets a second that trunk `trunk` may send, as set or else as many as sessions.max calls may, each at the limit of its flow.
+ * Any thread.
+ */
+uint32_t config_trunk_rate(const struct config *config, size_t trunk);
 
 /* Index of the trunk whose sources contain this address, -1 when none does; there is at most one. Any thread. */
 int config_trunk_of(const struct config *config, const struct ip_address *source);

@@ -123,6 +123,10 @@ static const struct vl_setting trunk_table[] = {
 		.meaning = "whether its calls share `listen.rtp_port` or get a port of their own from `listen.dedicated_ports`"},
 	{ROW("allow_nat_rebind", config_trunk, allow_nat_rebind, BOOL), .fallback = "false",
 		.meaning = "let a call's locked SSRC move to another port or address of this trunk after probation"},
+	{ROW("max_packets_per_second", config_trunk, max_packets_per_second, INTEGER), .min = 50, .max = 1000000000,
+		.unit = "packets/s",
+		.meaning = "more than this from its sources, on one packet core, is dropped before anything is looked up; none "
+			   "means 200 for each of `sessions.max`"},
 	END};
 static const struct vl_setting trunk_element[] = {
 	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct config_trunk), .members = trunk_table}, END};

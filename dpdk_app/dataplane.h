@@ -51,7 +51,7 @@ struct dataplane {
 	struct rte_mempool *pool;
 	struct session_table *table;
 	struct lcore_settings lcore_settings;
-	struct lcore_sources *sources;
+	struct sources *sources;
 	struct lcore *lcores[LCORES_MAX];
 	unsigned int lcore_count;
 	unsigned int playout_lcores; /* the first of them, which have a transmit queue */

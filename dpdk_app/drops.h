@@ -23,6 +23,7 @@
 	X(RTCP_HEADER, "rtcp_header", "RTCP compound packet is malformed (RFC 3550 6.1, A.2)")                          \
 	X(RTCP_UNKNOWN, "rtcp_unknown", "RTCP for no bound flow")                                                       \
 	X(SOURCE_UNKNOWN, "source_unknown", "source address belongs to no trunk")                                       \
+	X(TRUNK_RATE, "trunk_rate", "trunk sends more than its max_packets_per_second")                                 \
 	X(NO_SESSION, "no_session", "source belongs to a trunk but no session expects it")                              \
 	X(SSRC_WRONG_SOURCE, "ssrc_wrong_source", "SSRC is locked to a session whose bound source is another")          \
 	X(INIT_AMBIGUOUS, "init_ambiguous", "several sessions could claim the packet, so nobody gets it")               \
@@ -35,6 +36,7 @@
 	X(HELD, "held", "caller audio while the call is on hold")                                                       \
 	X(NO_WORKER, "no_worker", "session has no worker at the moment")                                                \
 	X(UPLINK_FULL, "uplink_full", "worker does not drain its ring")                                                 \
+	X(FLOW_RATE, "flow_rate", "bound flow sends more than 200 packets a second")                                    \
 	X(DUPLICATE, "duplicate", "RTP packet already delivered")                                                       \
 	X(DOWN_CORRUPT, "down_corrupt", "worker broke its ring")                                                        \
 	X(DOWN_SESSION, "down_session", "worker named a session that is not its own, or of another lcore")              \

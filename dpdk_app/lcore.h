@@ -20,6 +20,7 @@
 #include "packet.h"
 #include "playout.h"
 #include "session.h"
+#include "sources.h"
 
 #define LCORES_MAX  VL_CHANNEL_LCORES_MAX
 #define WORKERS_MAX 64u
@@ -98,12 +99,6 @@ struct lcore {
 	void *private; /* lcore.c: wheel, staged bursts, channels, rx queues */
 };
 
-/* Where unknown flows may come from at all. Immutable once published; freed a grace period after it was replaced. */
-struct lcore_sources {
-	uint32_t count;
-	struct ip_prefix prefixes[]; /* of all trunks; few, for they are looked through one by one */
-};
-
 /* Settings every packet lcore shares. Writer: control, before start, atomic fields also later. */
 struct lcore_settings {
 	bool sleep;		   /* idle ladder on */
@@ -111,8 +106,12 @@ struct lcore_settings {
 	uint32_t learn_total_per_second;
 	uint64_t tsc_hz;	/* true rate (tsc.h); 0: rte_get_tsc_hz() */
 	uint64_t random_key[2]; /* of the rate limiter's hash, from the system's random source */
-	/* An unknown flow from elsewhere is dropped as source_unknown at once. NULL: control judges every source. */
-	_Atomic(const struct lcore_sources *) sources;
+	/*
+	 * Where media may come from, and how much of it. What comes from elsewhere is dropped as source_unknown, and what is more
+	 * as trunk_rate, before any lookup. NULL: control judges every source. Immutable once published; freed a grace period
+	 * after it was replaced.
+	 */
+	_Atomic(const struct sources *) sources;
 	_Atomic bool stop; /* the loop returns */
 };
 

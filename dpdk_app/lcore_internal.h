@@ -50,6 +50,7 @@ struct lcore_private {
 	uint64_t touched; /* workers whose uplink ring has records not yet published */
 
 	struct wheel *wheel;
+	struct sources_meter sources; /* media of every trunk */
 	struct learn_limit learn;     /* RTP of unknown flows */
 	struct learn_limit discovery; /* ARP and neighbour discovery */
 	struct learn_limit echo;      /* pings */

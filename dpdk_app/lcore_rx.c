@@ -22,6 +22,7 @@ struct burst {
 	struct rte_mbuf *control[LCORE_BURST];
 	struct rte_mbuf *done[LCORE_BURST];
 	unsigned int flow_count, control_count, done_count;
+	const struct sources *sources;
 	uint16_t port;
 	bool again; /* sent back by the control thread: ports differ, and what is unknown now stays so */
 };
@@ -60,9 +61,11 @@ static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, con
 		return DROP_STALE_GENERATION;
 	bool audio = packet->payload_type == route.payload_type || packet->payload_type == PAYLOAD_TYPE_CN;
 	bool event = route.event_payload_type != 0 && packet->payload_type == route.event_payload_type;
+	uint32_t arrival = (uint32_t)lcore_scale(private->now, private->rtp_scale);
 
-	if (!receive_account(
-		    &session->receive, packet, audio, (uint32_t)lcore_scale(private->now, private->rtp_scale), private->now))
+	if (unlikely(!receive_admit(&session->receive, arrival)))
+		return DROP_FLOW_RATE;
+	if (!receive_account(&session->receive, packet, audio, arrival, private->now))
 		return DROP_DUPLICATE;
 	if (!audio && !event)
 		reason = DROP_PAYLOAD_TYPE;
@@ -94,19 +97,17 @@ static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, con
 	return reason;
 }
 
-/* Whether any trunk has this source. Few prefixes, and only unknown flows come here. */
-static bool source_known(const struct lcore_settings *settings, const struct ip_address *source)
+/* Before any lookup, so that strangers and a trunk that floods cost little: does a trunk have this source, and may it send so much? */
+static inline enum drop_reason police(struct lcore_private *private, const struct sources *sources, const struct packet *packet)
 {
-	/* Pairs with the control thread's release store of a new list. */
-	const struct lcore_sources *sources = atomic_load_explicit(&settings->sources, memory_order_acquire);
+	int trunk;
 
 	if (sources == NULL)
-		return true;
-	for (uint32_t i = 0; i < sources->count; i++) {
-		if (ip_prefix_contains(&sources->prefixes[i], source))
-			return true;
-	}
-	return false;
+		return DROP_NONE;
+	trunk = sources_find(sources, &packet->key.remote);
+	if (trunk < 0)
+		return DROP_SOURCE_UNKNOWN;
+	return sources_take(sources, &private->sources, (unsigned int)trunk, private->now) ? DROP_NONE : DROP_TRUNK_RATE;
 }
 
 /* A flow the table does not know: may it go to the control thread? */
@@ -116,8 +117,6 @@ static enum drop_reason judge_unknown(struct lcore_private *private, const struc
 		return DROP_RTCP_UNKNOWN;
 	if (again)
 		return DROP_NO_SESSION;
-	if (!source_known(private->settings, &packet->key.remote))
-		return DROP_SOURCE_UNKNOWN;
 	if (!learn_limit_take(&private->learn, &packet->key.remote, private->now))
 		return DROP_LEARN_RATE;
 	return DROP_NONE;
@@ -160,6 +159,8 @@ static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct 
 	packet_classify(rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), &lcore->local[mbuf->port], packet);
 	if (likely(packet->kind == PACKET_RTP || packet->kind == PACKET_RTCP)) {
 		reason = checked_by_port(mbuf);
+		if (likely(reason == DROP_NONE && !burst->again))
+			reason = police(private, burst->sources, packet);
 		if (unlikely(reason != DROP_NONE)) {
 			finish(lcore, burst, mbuf, reason);
 			return;
@@ -259,6 +260,8 @@ void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int c
 
 	burst.port = port;
 	burst.again = false;
+	/* Pairs with the control thread's release store of new ones. */
+	burst.sources = atomic_load_explicit(&lcore_private(lcore)->settings->sources, memory_order_acquire);
 	receive(lcore, mbufs, count, &burst);
 }
 

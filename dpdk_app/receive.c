@@ -102,6 +102,22 @@ bool receive_account(struct session_receive *receive, const struct packet *packe
 	return true;
 }
 
+#define FLOW_INTERVAL  (RECEIVE_CLOCK_HZ / RECEIVE_FLOW_RATE)
+#define FLOW_TOLERANCE (FLOW_INTERVAL * (RECEIVE_FLOW_BURST - 1))
+
+bool receive_admit(struct session_receive *receive, uint32_t arrival)
+{
+	uint32_t due = load(receive->due), ahead = due == 0 ? 0 : due - arrival;
+
+	/* Further ahead than it can be is a moment long gone. */
+	if (ahead > RECEIVE_CLOCK_HZ)
+		ahead = 0;
+	if (ahead > FLOW_TOLERANCE)
+		return false;
+	store(receive->due, arrival + ahead + FLOW_INTERVAL);
+	return true;
+}
+
 void receive_dropped(struct session_receive *receive)
 {
 	add(receive->dropped, 1);
@@ -110,6 +126,7 @@ void receive_dropped(struct session_receive *receive)
 void receive_reset(struct session_receive *receive)
 {
 	store(receive->packets, 0);
+	store(receive->due, 0);
 	store(receive->bytes, 0);
 	store(receive->last_tsc, 0);
 	store(receive->jitter_q4, 0);
@@ -132,10 +149,9 @@ uint32_t receive_expected(const struct session_receive *receive)
 
 uint32_t receive_lost(const struct session_receive *receive)
 {
-	uint64_t received = load(receive->packets);
-	uint32_t expected = receive_expected(receive);
+	uint32_t received = load(receive->packets), expected = receive_expected(receive);
 
-	return received >= expected ? 0 : (uint32_t)(expected - received);
+	return received >= expected ? 0 : expected - received;
 }
 
 uint32_t receive_jitter_us(const struct session_receive *receive)

@@ -17,11 +17,20 @@
 #define RECEIVE_CLOCK_HZ     8000u /* of every codec negotiated so far */
 
 /*
+ * Packets a second that a bound flow may send, and how many at once after a pause of the network. No codec here sends more than
+ * 100 a second (10 ms a packet), and telephone-events come with them; a flood that forges the flow ends here, so that it fills
+ * neither the ring of the call's worker nor the worker's time.
+ */
+#define RECEIVE_FLOW_RATE  200u
+#define RECEIVE_FLOW_BURST 64u
+
+/*
  * Writer: the lcore that receives the bound flow (RSS keeps a flow on one lcore; control moves a binding only through the
  * table). Readers: control and telemetry, relaxed, a snapshot. All zero before the first packet.
  */
 struct session_receive {
-	_Atomic uint64_t packets;   /* of the bound flow, duplicates excluded */
+	_Atomic uint32_t packets;   /* of the bound flow, duplicates excluded */
+	_Atomic uint32_t due;	    /* when it may send at its rate again, RTP timestamp units: receive_admit() */
 	_Atomic uint64_t bytes;	    /* payload */
 	_Atomic uint64_t last_tsc;  /* arrival of the last packet: expiry, liveness */
 	_Atomic uint32_t jitter_q4; /* RFC 3550 A.8 estimate, RTP timestamp units times 16 */
@@ -47,6 +56,12 @@ _Static_assert(sizeof(struct session_receive) == 64, "one cache line a packet");
  * once, because the binding verified it.
  */
 bool receive_account(struct session_receive *receive, const struct packet *packet, bool audio, uint32_t arrival, uint64_t tsc);
+
+/*
+ * Whether the bound flow may send one more packet at `arrival` (as for receive_account()): its rate, by the generic cell rate
+ * algorithm (ITU-T I.371). To be asked before receive_account(); a packet refused changes nothing. Receiving lcore.
+ */
+bool receive_admit(struct session_receive *receive, uint32_t arrival);
 
 /* One more packet that was received and could not be delivered. Receiving lcore. */
 void receive_dropped(struct session_receive *receive);

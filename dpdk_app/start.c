@@ -26,6 +26,7 @@
 #include "events.h"
 #include "media.h"
 #include "next_hops.h"
+#include "sources.h"
 #include "telemetry.h"
 #include "tsc.h"
 #include "worker_calls.h"
@@ -33,7 +34,9 @@
 #define TSC_MEASURE_MS 100u
 #define LINK_WAIT_MS   2000u
 #define DESCRIPTORS    1024u
-#define INDEX_REST_MS  1000u /* by far longer than an lcore needs to let go of an ended session; generations do the rest */
+_Static_assert(CONFIG_TRUNKS_MAX == SOURCES_TRUNKS_MAX, "every trunk has a meter");
+
+#define INDEX_REST_MS 1000u /* by far longer than an lcore needs to let go of an ended session; generations do the rest */
 
 struct start_stage {
 	const char *name;
@@ -147,23 +150,17 @@ static void fill_local(struct dataplane *dataplane)
 	local->check_ipv4_checksum = !dataplane->port.checks_ipv4;
 }
 
-/* Every trunk's sources in one list, so that lcores drop strangers without asking. */
-static struct lcore_sources *make_sources(const struct config *config)
+/* Sources and rates of every trunk, for the lcores. */
+static struct sources *make_sources(const struct dataplane *dataplane)
 {
-	struct lcore_sources *sources;
-	size_t count = 0;
+	const struct config *config = dataplane->config;
+	struct sources_trunk trunks[CONFIG_TRUNKS_MAX];
 
 	for (size_t i = 0; i < config->trunk_count; i++)
-		count += config->trunks[i].source_count;
-	sources = malloc(sizeof(*sources) + count * sizeof(sources->prefixes[0]));
-	if (sources == NULL)
-		return NULL;
-	sources->count = 0;
-	for (size_t i = 0; i < config->trunk_count; i++) {
-		for (size_t j = 0; j < config->trunks[i].source_count; j++)
-			sources->prefixes[sources->count++] = config->trunks[i].sources[j];
-	}
-	return sources;
+		trunks[i] = (struct sources_trunk){.prefixes = config->trunks[i].sources,
+			.count = config->trunks[i].source_count,
+			.per_second = config_trunk_rate(config, i)};
+	return sources_new(trunks, config->trunk_count, dataplane->tsc_hz);
 }
 
 static void stop_lcores(struct dataplane *dataplane)
@@ -189,7 +186,7 @@ static int start_lcores(struct dataplane *dataplane)
 	settings->learn_total_per_second = config->learning.total_per_second;
 	settings->tsc_hz = dataplane->tsc_hz;
 	dataplane_random(settings->random_key, sizeof(settings->random_key));
-	dataplane->sources = make_sources(config);
+	dataplane->sources = make_sources(dataplane);
 	if (dataplane->sources == NULL)
 		return fail(dataplane, "no memory for the trunks' sources");
 	atomic_store_explicit(&settings->sources, dataplane->sources, memory_order_release);

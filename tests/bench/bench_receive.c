@@ -30,6 +30,8 @@ static uint32_t *order; /* sessions, shuffled */
 static uint32_t next_session, sessions;
 static uint16_t seq;
 static volatile uint64_t sink;
+static struct sources *sources, *slow_sources;
+static uint64_t now; /* of the lcore: each call's packets are 20 ms apart, however fast the bench is */
 
 /* Cycles a packet, one value a chunk: short enough that most chunks see no interruption. */
 struct samples {
@@ -93,13 +95,14 @@ static void write_frame(struct rte_mbuf *mbuf, const struct flow_key *key)
 	mbuf->port = 0;
 }
 
-/* The packets of a round: one of each session in turn, so that a sequence number is never a duplicate. */
-static void prepare(void)
+/* The packets of a round: one of each session in turn, so that a sequence number is never a duplicate; or of an address outside every trunk. */
+static void prepare(bool strangers)
 {
 	for (unsigned int i = 0; i < PACKETS; i++) {
 		mbufs[i] = rte_pktmbuf_alloc(b.pool);
 		lcore_bench_require(mbufs[i] != NULL, "no packet buffer");
 		keys[i] = lcore_bench_key(order[next_session]);
+		keys[i].remote.bytes[13] ^= strangers;
 		write_frame(mbufs[i], &keys[i]);
 		if (++next_session == sessions) {
 			next_session = 0;
@@ -128,22 +131,29 @@ static void drive(unsigned int first)
 		mbufs[i]->ol_flags = 0;
 }
 
-static void receive_round(struct samples *samples)
-{
-	uint64_t delivered = b.lcore->counters.delivered;
+/* Rounds that tell the cost of asking who sends, and what a flood costs. */
+enum who { CALLS, CALLS_UNASKED, STRANGERS, STRANGERS_UNASKED, TRUNK_OVER_RATE };
 
-	prepare();
+static void receive_round(struct samples *samples, enum who who)
+{
+	bool flood = who != CALLS && who != CALLS_UNASKED;
+	uint64_t delivered = b.lcore->counters.delivered, wanted = delivered + (flood ? 0 : PACKETS);
+
+	prepare(who == STRANGERS || who == STRANGERS_UNASKED);
+	b.settings.sources = who == TRUNK_OVER_RATE ? slow_sources : who == CALLS || who == STRANGERS ? sources : NULL;
 	for (unsigned int i = 0; i < PACKETS; i += CHUNK) {
 		drive(i);
 		uint64_t start = rte_rdtsc_precise();
 
-		lcore_private(b.lcore)->now = start;
+		now += rte_get_tsc_hz() / 50 * CHUNK / sessions;
+		lcore_private(b.lcore)->now = now;
 		for (unsigned int k = i; k < i + CHUNK; k += LCORE_BURST)
 			lcore_receive(b.lcore, mbufs + k, LCORE_BURST, 0);
 		add(samples, start);
 		drain();
 	}
-	lcore_bench_require(b.lcore->counters.delivered - delivered == PACKETS, "not every packet was delivered");
+	lcore_bench_require(flood || b.lcore->counters.delivered == wanted, "not every packet was delivered");
+	lcore_bench_require(b.lcore->counters.delivered <= wanted + 64, "a flood was delivered");
 }
 
 /* Keys at random, in memory. */
@@ -196,7 +206,7 @@ static void classify_round(struct samples *samples)
 {
 	struct packet packet;
 
-	prepare();
+	prepare(false);
 	for (unsigned int i = 0; i < PACKETS; i += CHUNK) {
 		drive(i);
 		uint64_t start = rte_rdtsc_precise();
@@ -229,6 +239,17 @@ static struct rte_hash *bare_hash(void)
 	return hash;
 }
 
+/* The 64 addresses of lcore_bench_key(), each a prefix of one trunk. */
+static struct sources *make_sources(uint32_t per_second)
+{
+	static struct ip_prefix prefixes[64];
+	struct sources_trunk trunk = {prefixes, RTE_DIM(prefixes), per_second};
+
+	for (uint32_t i = 0; i < RTE_DIM(prefixes); i++)
+		prefixes[i] = (struct ip_prefix){lcore_bench_key(i).remote, 128};
+	return sources_new(&trunk, 1, rte_get_tsc_hz());
+}
+
 static void report(struct bench *bench, const char *what, double value, const char *unit)
 {
 	char name[96];
@@ -239,8 +260,9 @@ static void report(struct bench *bench, const char *what, double value, const ch
 
 static void run(struct bench *bench, uint32_t count)
 {
-	static struct samples receive, hash, table, classify;
-	static struct samples *const all[] = {&receive, &hash, &table, &classify};
+	static struct samples receive[TRUNK_OVER_RATE + 1], hash, table, classify;
+	static struct samples *const all[] = {
+		&receive[0], &receive[1], &receive[2], &receive[3], &receive[4], &hash, &table, &classify};
 
 	sessions = count;
 	lcore_bench_setup(&b, sessions, MBUFS);
@@ -248,22 +270,31 @@ static void run(struct bench *bench, uint32_t count)
 	struct rte_hash *bare = bare_hash();
 
 	for (unsigned int round = 0; round < sessions / PACKETS + 2; round++) /* warm up: every session once */
-		receive_round(&receive);
+		receive_round(&receive[CALLS], CALLS);
 	for (size_t i = 0; i < RTE_DIM(all); i++)
 		all[i]->count = 0;
 	for (unsigned int round = 0; round < ROUNDS; round++) {
-		receive_round(&receive);
+		for (enum who who = CALLS; who <= TRUNK_OVER_RATE; who++)
+			receive_round(&receive[who], who);
 		hash_round(&hash, bare);
 		table_round(&table);
 		classify_round(&classify);
 	}
-	double whole = bench_median(receive.values, receive.count), bulk = bench_median(hash.values, hash.count);
+	double whole = bench_median(receive[CALLS].values, receive[CALLS].count), bulk = bench_median(hash.values, hash.count);
 
 	report(bench, "mbuf to ring, mbuf freed", whole, "cycles/packet");
 	report(bench, "bare rte_hash_lookup_bulk_data", bulk, "cycles/packet");
 	report(bench, "ratio to the bare lookup", whole / bulk, "");
 	report(bench, "of it packet_classify", bench_median(classify.values, classify.count), "cycles/packet");
 	report(bench, "of it session_table_lookup", bench_median(table.values, table.count), "cycles/packet");
+	report(bench, "the same without asking whose address it is",
+		bench_median(receive[CALLS_UNASKED].values, receive[CALLS_UNASKED].count), "cycles/packet");
+	report(bench, "dropped: a stranger's", bench_median(receive[STRANGERS].values, receive[STRANGERS].count),
+		"cycles/packet");
+	report(bench, "dropped: a stranger's, without asking",
+		bench_median(receive[STRANGERS_UNASKED].values, receive[STRANGERS_UNASKED].count), "cycles/packet");
+	report(bench, "dropped: a trunk's over its rate",
+		bench_median(receive[TRUNK_OVER_RATE].values, receive[TRUNK_OVER_RATE].count), "cycles/packet");
 	rte_hash_free(bare);
 	free(order);
 	lcore_bench_teardown(&b);
@@ -275,6 +306,9 @@ int main(int argc, char *argv[])
 
 	bench_init(&bench, &argc, argv);
 	lcore_bench_eal(argc, argv, 1400);
+	sources = make_sources(0);
+	slow_sources = make_sources(1);
+	lcore_bench_require(sources != NULL && slow_sources != NULL, "no memory for sources");
 	run(&bench, 1000);
 	run(&bench, 100000);
 	bench_finish(&bench);

@@ -325,21 +325,65 @@ START_TEST(test_learn_rate)
 }
 END_TEST
 
+/* Strangers and what a trunk sends too much of end before the table: no flow is looked up, the control thread is not asked. */
 START_TEST(test_sources)
 {
-	struct lcore_sources *sources = calloc(1, sizeof(*sources) + sizeof(struct ip_prefix));
+	struct ip_prefix prefix;
+	struct sources_trunk trunk = {&prefix, 1, 0};
+	struct sources *sources;
 
-	sources->count = 1;
-	ip_prefix_parse("10.0.0.0/8", &sources->prefixes[0]);
-	settings.sources = sources;
+	open_session(3, 77, 0, 18920, 7);
+	ip_prefix_parse("10.0.0.0/8", &prefix);
+	settings.sources = sources = sources_new(&trunk, 1, rte_get_tsc_hz());
 	rtp(18920, 1, 1, 0, 1);
+	rtp(18920, 7, 1, 0, 1); /* even a bound flow */
 	lcore_turn(lcore);
-	ck_assert_uint_eq(dropped(DROP_SOURCE_UNKNOWN), 1);
-	ip_prefix_parse("192.168.0.0/16", &sources->prefixes[0]);
+	ck_assert_uint_eq(dropped(DROP_SOURCE_UNKNOWN), 2);
+	ck_assert_uint_eq(lcore->counters.rtp, 0);
+	free(sources);
+	ip_prefix_parse("192.168.0.0/16", &prefix);
+	settings.sources = sources = sources_new(&trunk, 1, rte_get_tsc_hz());
 	rtp(18920, 1, 1, 0, 1);
+	rtp(18920, 7, 1, 0, 1);
 	lcore_turn(lcore);
 	ck_assert_uint_eq(rte_ring_count(lcore->to_control), 1);
+	ck_assert_uint_eq(records(0, NULL, NULL), 1);
 	free(sources);
+	/* One packet a second and 64 at once. */
+	trunk.per_second = 1;
+	settings.sources = sources = sources_new(&trunk, 1, rte_get_tsc_hz());
+	memset(lcore_private(lcore)->sources.due, 0, sizeof(lcore_private(lcore)->sources.due));
+	for (uint16_t i = 0; i < 100; i++)
+		rtp(18920, 8, i, 0, 1);
+	while (lcore_turn(lcore))
+		;
+	ck_assert_uint_eq(dropped(DROP_TRUNK_RATE), 36);
+	free(sources);
+}
+END_TEST
+
+/* A flood that forges a bound flow takes no more of its worker's ring than the flow may, and nothing of another call's. */
+START_TEST(test_flow_rate)
+{
+	unsigned int read;
+
+	open_session(0, 1, 0, 20000, 7);
+	open_session(1, 1, 0, 20001, 8);
+	for (uint16_t seq = 0; seq < 1500; seq++) {
+		rtp(20000, 7, seq, 0, 1);
+		if (seq % 50 == 0)
+			rtp(20001, 8, seq / 50, 0, 2);
+		if (seq % 100 == 99)
+			while (lcore_turn(lcore))
+				;
+	}
+	ck_assert_uint_eq(session_table_at(table, 1)->receive.packets, 30);
+	read = session_table_at(table, 0)->receive.packets;
+	ck_assert_uint_ge(read, RECEIVE_FLOW_BURST);
+	ck_assert_uint_lt(read, 300);
+	ck_assert_uint_eq(dropped(DROP_FLOW_RATE), 1500 - read);
+	ck_assert_uint_eq(dropped(DROP_UPLINK_FULL), 0);
+	ck_assert_uint_eq(records(0, NULL, NULL), read + 30);
 }
 END_TEST
 
@@ -390,11 +434,14 @@ END_TEST
 /* A worker that does not read loses its own calls' audio, counted; the other's is not touched. */
 START_TEST(test_uplink_full)
 {
-	open_session(0, 1, 0, 20000, 7);
-	open_session(1, 1, 1, 20001, 7);
-	for (uint16_t seq = 0; seq < 1000; seq++) {
-		rtp(20000, 7, seq, 0, 1);
-		rtp(20001, 7, seq, 0, 2);
+	/* Twenty calls each, so that none is over the rate of a flow. */
+	for (uint16_t i = 0; i < 20; i++) {
+		open_session(i, 1, 0, 20000 + i, 7);
+		open_session(20u + i, 1, 1, 20020 + i, 7);
+	}
+	for (uint16_t n = 0; n < 1000; n++) {
+		rtp(20000 + n % 20, 7, n / 20, 0, 1);
+		rtp(20020 + n % 20, 7, n / 20, 0, 2);
 		lcore_turn(lcore);
 		ck_assert_uint_eq(records(1, NULL, NULL), 1);
 	}
@@ -402,7 +449,7 @@ START_TEST(test_uplink_full)
 
 	ck_assert_uint_ge(read, SLOTS / 3 - 2);
 	ck_assert_uint_eq(dropped(DROP_UPLINK_FULL), 1000 - read);
-	rtp(20000, 7, 1000, 0, 1);
+	rtp(20000, 7, 50, 0, 1);
 	lcore_turn(lcore);
 	ck_assert_uint_eq(records(0, NULL, NULL), 1);
 }
@@ -770,10 +817,6 @@ START_TEST(test_drained_is_kept)
 	uint8_t bytes[256];
 
 	start_playout(ref, true);
-	for (uint16_t seq = 0; dropped(DROP_UPLINK_FULL) == 0; seq++) {
-		rtp(18920, 7, seq, 13, 1);
-		lcore_turn(lcore);
-	}
 	while (vl_ring_reserve(&ours[0].up[0], VL_RECORD_AUDIO, 1) != NULL)
 		;
 	send_record(0, VL_RECORD_MARK, 3, 77, 0, 0, 0);
@@ -864,7 +907,8 @@ int main(void)
 
 	start_eal();
 	unit_add_fixture(suite, "receive", setup, teardown, test_deliver, test_no_crossing, test_unknown_goes_to_control,
-		test_learn_rate, test_sources, test_refused, test_uplink_full, test_rx_again, test_rtcp, test_bad_checksum_flag);
+		test_learn_rate, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again, test_rtcp,
+		test_bad_checksum_flag);
 	unit_add_fixture(suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands);
 	unit_add_fixture(suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_detach);
 	unit_add_fixture(suite, "ports", setup, teardown, test_tx_direct, test_tx_full_and_no_buffer, test_run);

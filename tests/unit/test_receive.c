@@ -59,7 +59,7 @@ START_TEST(test_sequences)
 		setup();
 		for (size_t n = 0; cases[i].seqs[n] >= 0; n++)
 			account(7, (uint16_t)cases[i].seqs[n]);
-		ck_assert_msg(receive.packets == cases[i].packets, "%s: %lu packets", cases[i].name, receive.packets);
+		ck_assert_msg(receive.packets == cases[i].packets, "%s: %u packets", cases[i].name, receive.packets);
 		ck_assert_msg(receive_expected(&receive) == cases[i].expected, "%s: expected %u", cases[i].name,
 			receive_expected(&receive));
 		ck_assert_msg(receive_lost(&receive) == cases[i].lost, "%s: lost %u", cases[i].name, receive_lost(&receive));
@@ -173,11 +173,66 @@ START_TEST(test_dropped_and_reset)
 }
 END_TEST
 
+/* Packets `offered` at once, every `interval` units, for ten seconds; returns how many may pass. */
+static unsigned int admitted(uint32_t start, uint32_t interval, unsigned int at_once)
+{
+	unsigned int passed = 0;
+
+	for (uint32_t t = 0; t < 10 * RECEIVE_CLOCK_HZ; t += interval) {
+		for (unsigned int i = 0; i < at_once; i++)
+			passed += receive_admit(&receive, start + t);
+	}
+	return passed;
+}
+
+START_TEST(test_admit)
+{
+	static const struct {
+		uint32_t interval, at_once, least, most;
+	} cases[] = {
+		{160, 1, 500, 500},	/* 20 ms */
+		{80, 1, 1000, 1000},	/* 10 ms */
+		{40, 1, 2000, 2000},	/* the limit */
+		{10240, 64, 512, 512},	/* the network held 64 packets back, time after time */
+		{8, 1, 2060, 2066},	/* five times the limit */
+		{160, 100, 2060, 2066}, /* 5,000 a second */
+	};
+	/* Also over the wrap of the units. */
+	static const uint32_t starts[] = {5000, 0xffffff00, 0x7fffff00};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (size_t k = 0; k < sizeof(starts) / sizeof(starts[0]); k++) {
+			setup();
+			unsigned int passed = admitted(starts[k], cases[i].interval, cases[i].at_once);
+
+			ck_assert_msg(
+				passed >= cases[i].least && passed <= cases[i].most, "case %zu, start %zu: %u", i, k, passed);
+		}
+	}
+}
+END_TEST
+
+/* A call may rest for days, or meet an lcore whose turn began a little earlier; neither opens or shuts the gate. */
+START_TEST(test_admit_after_rest)
+{
+	static const uint32_t rests[] = {2521, 8001, 0x7fffffff, 0x80000000, 0xfffff000 - 8001};
+
+	for (size_t i = 0; i < sizeof(rests) / sizeof(rests[0]); i++) {
+		setup();
+		while (receive_admit(&receive, 1000))
+			;
+		ck_assert(!receive_admit(&receive, 1000 - 30));
+		ck_assert_msg(receive_admit(&receive, 1000 + rests[i]), "rest %zu", i);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("receive");
 
 	unit_add_fixture(suite, "accounting", setup, NULL, test_sequences, test_result, test_window, test_ssrc_change,
 		test_long_call, test_jitter, test_dropped_and_reset);
+	unit_add_fixture(suite, "rate", setup, NULL, test_admit, test_admit_after_rest);
 	return unit_run(suite);
 }
