@@ -140,7 +140,10 @@ class DataPlane(SmokeCase):
         session, opened, caller = self.call(first, "admin2", 18920, 18920, 5)
         first.say(state={"session": session, "state": "ready"})
         s.wait_state(session, "ready")
-        self.talk({1: caller}, 0.3, lambda n: first.speak(opened, tagged(0x51, n)))
+        # Interrupted once, so its turn is 1; the next worker begins at 0.
+        first.down[opened["lcore"]].put(fake_worker.FLUSH, opened["index"], opened["generation"], 1)
+        self.talk({1: caller}, 0.3, lambda n: first.speak(opened, tagged(0x51, n), 1))
+        self.assertIn(0x51, {r[5][0] for r in caller.received})
         first.link.close()
         stage.wait_for(lambda: s.get(session)["state"] == "no-worker", 2, "the loss to be noticed")
         self.workers.remove(first)
