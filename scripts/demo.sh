@@ -25,7 +25,7 @@ step "installing Debian packages"
 install_packages
 need_namespaces
 step "building into $VL_BUILD (a minute the first time)"
-build "$VL_BUILD"
+build "$VL_BUILD" meson-test-prereq
 step "the demo"
 export VL_BUILD PYTHONDONTWRITEBYTECODE=1
 exec /usr/bin/python3 "$VL_ROOT/scripts/demo.py" "$@"

@@ -104,13 +104,13 @@ install_packages() {
 	rm -f "$log"
 }
 
-# build [DIR [MESON OPTION...]]: configure once, compile.
+# build DIR TARGET [MESON OPTION...]: configure once, compile; "all", or "meson-test-prereq" for what the tests need.
 build() {
-	local directory=${1:-$VL_BUILD}
-	[ $# = 0 ] || shift
+	local directory=$1 target=$2
+	shift 2
 	mkdir -p "$directory"
 	if [ ! -f "$directory/build.ninja" ]; then
 		quietly "$directory/setup.log" meson setup "$directory" "$VL_ROOT" "$@"
 	fi
-	quietly "$directory/compile.log" meson compile -C "$directory"
+	quietly "$directory/compile.log" ninja -C "$directory" "$target"
 }

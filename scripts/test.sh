@@ -62,7 +62,7 @@ fi
 step "installing Debian packages"
 install_packages
 step "building into $VL_BUILD"
-build "$VL_BUILD"
+build "$VL_BUILD" all
 
 if wanted lint; then
 	step "lint"
@@ -78,7 +78,7 @@ fi
 if wanted sanitize; then
 	step "unit tests under ASan and UBSan"
 	# With sanitizers gcc 12 warns where nothing is wrong (-Wnonnull); the normal build has the warnings.
-	build "$VL_BUILD-sanitize" -Db_sanitize=address,undefined -Dwerror=false
+	build "$VL_BUILD-sanitize" meson-test-prereq -Db_sanitize=address,undefined -Dwerror=false
 	run_meson "$VL_BUILD-sanitize" unit
 fi
 if wanted conformance; then
