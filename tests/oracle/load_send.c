@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Good packets: every caller is visited once in a rotation (20 ms times the pace) and says its next 20 ms, now and then twice
+ * or in the wrong order; begins, ends and moves calls when their turn comes.
+ */
+#include "load.h"
+
+#define VISITS_A_TURN 256u
+#define HURRIED_COUNT 6u /* packets with which a stream begins at real pace, for probation does not know about ours */
+#define ESTABLISHED   50u
+#define HURRY_SIZE    16384u
+#define DISORDER      128u /* one visit in so many sends twice, one sends in the wrong order */
+
+static const uint8_t our_mac[6] = {2, 0, 0, 0, 0, 2}, their_mac[6] = {2, 0, 0, 0, 0, 1};
+
+struct hurry {
+	uint32_t slot;
+	uint16_t life;
+	uint64_t due;
+};
+static struct hurry hurry[HURRY_SIZE];
+static unsigned int hurry_head, hurry_count;
+
+static void put16(uint8_t *at, uint16_t value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+	put16(at, (uint16_t)(value >> 16));
+	put16(at + 2, (uint16_t)value);
+}
+
+uint8_t *frame_new(struct rte_mbuf **mbuf, const struct frame *frame, uint16_t payload_len)
+{
+	uint16_t len = (uint16_t)(42 + payload_len);
+	uint32_t sum = 0;
+	uint8_t *f;
+
+	*mbuf = rte_pktmbuf_alloc(load.pool);
+	if (*mbuf == NULL)
+		return NULL;
+	(*mbuf)->data_len = len;
+	(*mbuf)->pkt_len = len;
+	f = rte_pktmbuf_mtod(*mbuf, uint8_t *);
+	memcpy(f, their_mac, 6);
+	memcpy(f + 6, our_mac, 6);
+	put16(f + 12, 0x0800);
+	memset(f + 14, 0, 28);
+	f[14] = 0x45;
+	put16(f + 16, (uint16_t)(len - 14));
+	put16(f + 20, 0x4000);
+	f[22] = 64;
+	f[23] = 17;
+	put32(f + 26, frame->source);
+	put32(f + 30, frame->destination);
+	for (unsigned int i = 14; i < 34; i += 2)
+		sum += (uint32_t)f[i] << 8 | f[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	put16(f + 24, (uint16_t) ~(sum + (sum >> 16)));
+	put16(f + 34, frame->source_port);
+	put16(f + 36, frame->destination_port);
+	put16(f + 38, (uint16_t)(8 + payload_len));
+	return f + 42;
+}
+
+struct rte_mbuf *frame_rtp(const struct frame *frame, const struct mark *mark)
+{
+	struct rte_mbuf *mbuf;
+	uint8_t *rtp = frame_new(&mbuf, frame, 12 + MARK_SIZE);
+
+	if (rtp == NULL)
+		return NULL;
+	put16(rtp, 0x8000);
+	put16(rtp + 2, frame->seq);
+	put32(rtp + 4, frame->timestamp);
+	put32(rtp + 8, frame->ssrc);
+	mark_write(rtp + 12, MARK_UP, mark);
+	return mbuf;
+}
+
+static bool send_one(const struct frame *frame, uint32_t call, uint16_t life)
+{
+	struct mark mark = {.call = call, .life = life, .seq = frame->seq, .tsc = rte_rdtsc()};
+	struct rte_mbuf *mbuf = frame_rtp(frame, &mark);
+
+	if (mbuf != NULL)
+		load_send(mbuf);
+	return mbuf != NULL;
+}
+
+/* The caller's packet `ahead` of its next one. */
+static void send_good(uint32_t number, const struct slot *slot, uint16_t ahead)
+{
+	struct frame frame = {.source = slot->address,
+		.source_port = slot->port,
+		.destination = LOCAL_ADDRESS,
+		.destination_port = slot->local_port,
+		.ssrc = slot->ssrc,
+		.seq = (uint16_t)(slot->seq + ahead),
+		.timestamp = slot->timestamp + 160u * ahead};
+
+	send_one(&frame, number, slot->life);
+}
+
+static void advance(struct slot *slot, uint16_t count)
+{
+	slot->seq = (uint16_t)(slot->seq + count);
+	slot->timestamp += 160u * count;
+	slot->sent += count;
+	load.counters.good += count;
+}
+
+static void send_trail(uint32_t number, struct slot *slot)
+{
+	struct trail *trail = &slot->trail;
+	struct frame frame = {.source = slot->address,
+		.source_port = trail->port,
+		.destination = LOCAL_ADDRESS,
+		.destination_port = trail->local_port,
+		.ssrc = trail->ssrc,
+		.seq = trail->seq++,
+		.timestamp = trail->timestamp};
+
+	trail->timestamp += 160;
+	trail->left--;
+	if (!send_one(&frame, trail->ended ? number : MARK_LEFT, trail->life))
+		return;
+	load.counters.ended_trail += trail->ended;
+	load.counters.moved_trail += !trail->ended;
+}
+
+static void send_next(uint32_t number, struct slot *slot)
+{
+	uint64_t random;
+
+	if (slot->sent < ESTABLISHED) {
+		send_good(number, slot, 0);
+		advance(slot, 1);
+		if (slot->sent < HURRIED_COUNT && hurry_count < HURRY_SIZE) {
+			slot->hurried = true;
+			hurry[(hurry_head + hurry_count++) % HURRY_SIZE] = (struct hurry){
+				.slot = number, .life = slot->life, .due = rte_rdtsc() + FRAME_MS * load.tsc_hz / 1000};
+		} else {
+			slot->hurried = false;
+		}
+		return;
+	}
+	if (slot->skip) { /* its packet went ahead of the one before */
+		slot->skip = false;
+		return;
+	}
+	random = load_random();
+	if (random % DISORDER == 0) {
+		send_good(number, slot, 1);
+		send_good(number, slot, 0);
+		advance(slot, 2);
+		slot->skip = true;
+		load.counters.reordered++;
+		return;
+	}
+	send_good(number, slot, 0);
+	if (random % DISORDER == 1) {
+		send_good(number, slot, 0);
+		load.counters.duplicates++;
+	}
+	advance(slot, 1);
+}
+
+static void visit(uint32_t number)
+{
+	struct slot *slot = &load.slots[number];
+
+	if (slot->trail.left > 0)
+		send_trail(number, slot);
+	if (slot->state == SLOT_IDLE) {
+		if (calls_room())
+			calls_create(number);
+		return;
+	}
+	if (slot->state != SLOT_LIVE || slot->hurried)
+		return;
+	/* By chance, so that neighbours, who share an address and what of it may be learned, are not all chosen at once. */
+	if (slot->sent >= ESTABLISHED && !slot->moving && slot->trail.left == 0 && calls_room() && load_random() % 16 == 0) {
+		if (load.churn_credit >= 1) {
+			load.churn_credit--;
+			calls_delete(number);
+			return;
+		}
+		if (load.moves_credit >= 1 && slot->kind != KIND_LEARN) {
+			load.moves_credit--;
+			calls_move(number);
+		}
+	}
+	send_next(number, slot);
+}
+
+static unsigned int send_hurried(uint64_t now)
+{
+	unsigned int count = 0;
+
+	while (hurry_count > 0 && hurry[hurry_head].due <= now) {
+		struct hurry next = hurry[hurry_head];
+		struct slot *slot = &load.slots[next.slot];
+
+		hurry_head = (hurry_head + 1) % HURRY_SIZE;
+		hurry_count--;
+		count++;
+		if (slot->state == SLOT_LIVE && slot->life == next.life)
+			send_next(next.slot, slot);
+	}
+	return count;
+}
+
+unsigned int send_run(uint64_t now)
+{
+	uint64_t step = load.rotation_tsc / load.calls;
+	double elapsed = (double)(now - load.credit_tsc) / (double)load.tsc_hz;
+	unsigned int count = send_hurried(now);
+
+	load.credit_tsc = now;
+	load.churn_credit += load.churn * elapsed;
+	load.moves_credit += load.moves * elapsed;
+	/* Not running for a while is made up for slowly: a burst of everything at once says nothing about calls. */
+	if (now - load.due > load.rotation_tsc && load.due < now) {
+		load.due = now - load.rotation_tsc / 4;
+		load.counters.late_rotations++;
+	}
+	for (unsigned int i = 0; i < VISITS_A_TURN && load.due <= now; i++, count++) {
+		visit(load.cursor);
+		load.cursor = load.cursor + 1 < load.calls ? load.cursor + 1 : 0;
+		load.due += step;
+	}
+	return count;
+}
