@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs the tests. The last line is "N passed, N failed, N skipped".
-# usage: sudo ./scripts/test.sh [lint] [unit] [sanitize] [conformance] [smoke] [fuzz]     all of them by default
+# usage: sudo ./scripts/test.sh [lint] [unit] [sanitize] [conformance] [smoke] [isolation] [fuzz] [--long]     all of them by default
 #   unit      unit tests of the normal build
 #   sanitize  the same under AddressSanitizer and UndefinedBehaviorSanitizer
 #   conformance  the emulator against Google's own SDK; skips itself without Node.js 20
 #   smoke     the real programs in network namespaces
+#   isolation the watermark oracle (doc/isolation.md) and the exhaustive check of the binding rules, each with planted faults that it must find;
+#             --long: 10,000 calls, and ten minutes of states
 #   fuzz      each fuzz target for FUZZ_SECONDS (120)
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$VL_ROOT"
-suites=("$@")
-[ $# -gt 0 ] || suites=(lint unit sanitize conformance smoke fuzz)
+suites=() long=no
+for argument in "$@"; do
+	if [ "$argument" = --long ]; then long=yes; else suites+=("$argument"); fi
+done
+[ "${#suites[@]}" -gt 0 ] || suites=(lint unit sanitize conformance smoke isolation fuzz)
 for suite in "${suites[@]}"; do
 	case $suite in
-	lint | unit | sanitize | conformance | smoke | fuzz) ;;
-	*) die "'$suite' is no suite; there are lint, unit, sanitize, conformance, smoke and fuzz." ;;
+	lint | unit | sanitize | conformance | smoke | isolation | fuzz) ;;
+	*) die "'$suite' is no suite; there are lint, unit, sanitize, conformance, smoke, isolation and fuzz." ;;
 	esac
 done
 wanted() { [[ " ${suites[*]} " == *" $1 "* ]]; }
 VL_STEPS=$((${#suites[@]} + 3))
+! wanted isolation || VL_STEPS=$((VL_STEPS + 1))
 passed=0 failed=0 skipped=0
 started=$SECONDS
 
@@ -90,6 +96,18 @@ if wanted smoke; then
 	step "smoke tests in network namespaces (a few minutes)"
 	run_meson "$VL_BUILD" smoke
 	grep -hE '^# (measured|barge-in)' "$VL_BUILD/smoke.log" "$VL_BUILD"/meson-logs/testlog.txt 2>/dev/null | sort -u | sed 's/^# /      /' || true
+fi
+if wanted isolation; then
+	step "exhaustive check of the binding rules"
+	run_meson "$VL_BUILD" model
+	if [ "$long" = yes ]; then
+		if output=$("$VL_BUILD/tests/model/binding_model" --seconds 600 --memory-mb 2048); then add 1 0 0; else add 0 1 0; fi
+		note "$(tail -n 1 <<<"$output")"
+	fi
+	step "the watermark oracle"
+	if [ "$long" = yes ]; then export VL_ORACLE_LONG=1; fi
+	run_meson "$VL_BUILD" isolation
+	sed -nE 's/^# (.*)/      \1/p' "$VL_BUILD/meson-logs/testlog.txt" | grep -vE 'load: (EAL|rte_)' || true
 fi
 if wanted fuzz; then
 	step "fuzz targets, ${FUZZ_SECONDS:-120} s each"
