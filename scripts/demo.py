@@ -179,8 +179,7 @@ class Demo:
                                         said=str(person.said), answer=str(person.answer), recording=str(self.output / f"{person.name}.wav"),
                                         report=report, switches=self.scene.get(person.session)["address_switches"]))
         if self.real:
-            locks = self.scene.locks()
-            checks = [check for call in finished for check in oracle.judge_locks(call, locks) + oracle.judge_rtp(call)]
+            checks = oracle.judge_real(finished, self.scene.locks())
         else:
             checks = oracle.judge(self.scene, finished)
         good = self.view.verdict(checks)

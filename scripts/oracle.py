@@ -110,5 +110,24 @@ def judge(scene, calls):
     return checks
 
 
+def judge_real(calls, locks):
+    """What can be known when the model is not ours: its answers are unknown, but no caller may hear what another one said or heard."""
+    checks = []
+    for call in calls:
+        checks += judge_locks(call, locks) + judge_rtp(call)
+        heard_ms = sum(span["end_us"] - span["start_us"] for span in call.report["heard"]) / 1000
+        checks.append(Check(f"{call.user}'s caller heard an answer", heard_ms > 500, f"{heard_ms / 1000:.1f} s"))
+        others = [other for other in calls if other is not call]
+        references = {f"{other.user} {side}": f"{other.recording}:{side}" for other in others for side in ("left", "right") if audible(other, side)}
+        found = match(call.recording, references, ":right") if references and heard_ms else {}
+        foreign = sum(ms for label, ms in found.items() if label != "unknown")
+        checks.append(Check(f"{call.user}'s caller heard another's call", foreign == 0, f"{foreign:.0f} ms"))
+    return checks
+
+
+def audible(call, side):
+    return bool(call.report["spoke" if side == "left" else "heard"])
+
+
 def failed(checks):
     return [f"{check.what}: {check.value}" for check in checks if not check.ok]

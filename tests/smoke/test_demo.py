@@ -63,6 +63,32 @@ class Demo(unittest.TestCase):
             self.assertGreater(os.path.getsize(os.path.join(self.directory.name, "out", name)), 100)
         self.assert_nothing_left("after a whole run")
 
+    def test_a_real_endpoint_and_users_file(self):
+        """The way to Google, with the emulator in its place: outside the namespaces, keys from a users file."""
+        directory = pathlib.Path(self.directory.name)
+        authority, certificate, key = stage.make_authority(directory)
+        people = {"alice": "key-of-alice-0123456789", "bob": "key-of-bob-0123456789"}
+        log = directory / "emulator.log"
+        emulator = stage.Process("emulator", [stage.binary("gemini-emulator"), "--cert", certificate, "--key", key, "--port", 0,
+                                              *(word for name, value in people.items() for word in ("--api-key", f"{value}={name}"))], log)
+        self.addCleanup(emulator.stop)
+        port = emulator.wait_log(r"listening on port (\d+)", 20)[0].group(1)
+        self.before = things_of_ours()
+        users = stage.write_json(directory / "users.json", {
+            "gemini": {"endpoint": "wss://generativelanguage.googleapis.com", "ca_file": str(authority), "model": "gemini-3.1-flash-live-preview"},
+            "users": [{"name": name, "api_key": value} for name, value in people.items()]}, 0o600)
+        demo = self.start("--seconds", "16", "--endpoint", f"wss://localhost:{port}", "--users", str(users))
+        try:
+            self.assertEqual(demo.wait(90), 0, self.output())
+        finally:
+            demo.kill()
+        text = self.output()
+        self.assertIn("alice's caller heard an answer", text)
+        self.assertIn("PASS", text)
+        for value in people.values():
+            self.assertNotIn(value, text, "a key was shown")
+        self.assert_nothing_left("after a run with an endpoint")
+
     def test_interrupt_at_any_moment_leaves_nothing(self):
         seed = random.randrange(1 << 32)
         moments = random.Random(seed)
