@@ -46,6 +46,12 @@ def match(recording, references, side=""):
     return {**found["heard_ms"], "unknown": found["unknown_ms"]}
 
 
+def strangers(heard):
+    """A check that the sound in a recording is somebody's: packets of two voices put into one stream are nobody's. Returns (ok, text)."""
+    unknown, known = heard["unknown"], sum(heard.values()) - heard["unknown"]
+    return unknown <= max(600, known * 0.15), f"{unknown:.0f} ms of {unknown + known:.0f} ms of sound"
+
+
 def judge_locks(call, locks):
     """Locked once, to the right SSRC, from the right place; never switched."""
     mine = [lock for lock in locks if lock["session"] == call.session]
@@ -79,6 +85,7 @@ def judge_heard_by_key(call, calls, heard, stats):
     if len(calls) > 1:
         # 16 kHz, 16 bit: 32 bytes a millisecond.
         checks.append(Check(f"{call.user}'s key heard another caller", others == 0, f"{int(others * 32):,} bytes"))
+    checks.append(Check(f"{call.user}'s key heard a mixture", *strangers(heard)))
     return checks
 
 
@@ -88,6 +95,7 @@ def judge_heard_by_caller(call, calls, heard):
     checks = [Check(f"{call.user}'s caller heard its own answer", heard.get(call.user, 0) > 500, f"{heard.get(call.user, 0) / 1000:.1f} s")]
     if len(calls) > 1:
         checks.append(Check(f"{call.user}'s caller heard another's answer", others == 0, f"{others:.0f} ms"))
+    checks.append(Check(f"{call.user}'s caller heard a mixture", *strangers(heard)))
     return checks
 
 

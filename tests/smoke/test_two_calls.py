@@ -44,7 +44,8 @@ class TwoCalls(SmokeCase):
         for line in failed:
             print(f"# noticed: {line}")
         self.assertTrue(any("address switches" in line for line in failed), "the judge saw no address switch")
-        self.assertTrue(any("another" in line for line in failed), "the judge saw nobody hear anybody else")
+        # Packets of two callers in turn are a mixture that is neither's voice; which of the two it becomes is a matter of timing.
+        self.assertTrue(any("another" in line or "mixture" in line for line in failed), "the judge saw nobody hear anybody else")
 
 
 if __name__ == "__main__":
