@@ -179,7 +179,8 @@ static const struct vl_setting sockets_table[] = {
 	{IN_CONFIG("workers", sockets.workers, STRING), .min = 2, .valid = vl_setting_path, .expected = VL_PATH_EXPECTED,
 		.fallback = "\"/run/voxlane/worker.sock\"", .meaning = "the socket workers connect to"},
 	{IN_CONFIG("mode", sockets.mode, TEXT), .parse = parse_mode, .expected = MODE_EXPECTED, .fallback = "\"0660\"",
-		.meaning = "file mode of both sockets: who may connect"},
+		.meaning = "file mode of the control socket: who may connect. The workers' socket asks each peer's UID instead "
+			   "(workers.uids)"},
 	END};
 
 static const struct vl_setting drain_table[] = {

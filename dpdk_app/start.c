@@ -251,7 +251,10 @@ static int start_rules(struct dataplane *dataplane)
 	return fail(dataplane, "no memory for the state of sessions.max = %u sessions", config->sessions.max);
 }
 
-/* Make the directory of a socket, but not its parents: /run exists, and anything else is the operator's. */
+/*
+ * Make the directory of a socket, but not its parents: /run exists, and anything else is the operator's. Anybody may pass through it, since the sockets in it
+ * decide for themselves whom they take.
+ */
 static int make_directory(struct dataplane *dataplane, const char *path)
 {
 	char directory[CONFIG_PATH_SIZE], *slash;
@@ -261,7 +264,7 @@ static int make_directory(struct dataplane *dataplane, const char *path)
 	if (slash == NULL || slash == directory)
 		return 0;
 	*slash = 0;
-	if (mkdir(directory, 0750) == 0 || errno == EEXIST)
+	if (mkdir(directory, 0711) == 0 || errno == EEXIST)
 		return 0;
 	return fail(dataplane, "cannot make the directory %s: %s", directory, strerror(errno));
 }
@@ -270,7 +273,7 @@ static int start_workers(struct dataplane *dataplane)
 {
 	const struct config *config = dataplane->config;
 	struct workers_settings settings = {.path = config->sockets.workers,
-		.mode = config->sockets.mode,
+		.mode = WORKERS_SOCKET_MODE,
 		.uids = config->workers.uids,
 		.uid_count = config->workers.uid_count,
 		.timeout_ms = 1000u * config->workers.timeout_s,

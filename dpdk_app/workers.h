@@ -18,7 +18,8 @@
 #include "../shared/link.h"
 #include "calls.h"
 
-#define WORKERS_SLOTS		 64u /* same value as WORKERS_MAX of lcore.h */
+#define WORKERS_SLOTS		 64u  /* same value as WORKERS_MAX of lcore.h */
+#define WORKERS_SOCKET_MODE	 0666 /* who may attach is decided by the peer's credentials, not by the file */
 #define WORKER_NAME_SIZE	 33
 #define WORKER_REASON_SIZE	 160
 #define WORKER_USERS_MAX	 65536u

@@ -48,7 +48,8 @@ def match(recording, references, side=""):
 
 def strangers(heard):
     """A check that the sound in a recording is somebody's: packets of two voices put into one stream are nobody's. Returns (ok, text)."""
-    unknown, known = heard["unknown"], sum(heard.values()) - heard["unknown"]
+    unknown = heard.get("unknown", 0)
+    known = sum(heard.values()) - unknown
     return unknown <= max(600, known * 0.15), f"{unknown:.0f} ms of {unknown + known:.0f} ms of sound"
 
 

@@ -88,10 +88,10 @@ class Judge(unittest.TestCase):
         calls = [finished_call(), finished_call("agent4")]
         stats = {"keys": {"admin2": {"audio_bytes": 1}}}
         self.assertEqual(oracle.failed(oracle.judge_heard_by_key(calls[0], calls, {"admin2": 900, "agent4": 0}, stats)), [])
-        for heard in ({}, {"admin2": 100}, {"admin2": 900, "agent4": 40}):
+        for heard in ({}, {"admin2": 100}, {"admin2": 900, "agent4": 40}, {"admin2": 900, "unknown": 700}):
             self.assertEqual(len(oracle.failed(oracle.judge_heard_by_key(calls[0], calls, heard, stats))), 1, heard)
         self.assertEqual(oracle.failed(oracle.judge_heard_by_caller(calls[0], calls, {"admin2": 900, "agent4": 0})), [])
-        for heard in ({}, {"admin2": 900, "agent4": 40}):
+        for heard in ({}, {"admin2": 900, "agent4": 40}, {"admin2": 900, "unknown": 700}):
             self.assertEqual(len(oracle.failed(oracle.judge_heard_by_caller(calls[0], calls, heard))), 1, heard)
 
 
