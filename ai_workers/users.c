@@ -90,28 +90,28 @@ static const struct vl_setting gemini_table[] = {
 	{ROW("ca_file", users, gemini.ca_file, STRING), .min = 2, .valid = vl_setting_path, .expected = VL_PATH_EXPECTED,
 		.meaning = "PEM file of the only CA that is trusted; none means the system's CA store"},
 	{ROW("model", users, gemini.model, STRING), .required = true, .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED,
-		.meaning = "model of users without their own"},
+		.reloadable = true, .meaning = "model of users without their own"},
 	{ROW("api_version", users, gemini.api_version, STRING), .min = 1, .valid = valid_version, .expected = VERSION_EXPECTED,
 		.fallback = "\"v1beta\"", .meaning = "version in the websocket's path"},
 	END};
 
 static const struct vl_setting user_table[] = {
 	{ROW("name", user, name, STRING), .required = true, .min = 1, .valid = vl_setting_user, .expected = VL_USER_EXPECTED,
-		.meaning = "how `session.create` names the user"},
+		.reloadable = true, .meaning = "how `session.create` names the user"},
 	{LONG_ROW("api_key", user, api_key), .min = KEY_MIN, .max = SEAL_KEY_MAX, .valid = valid_key, .expected = KEY_EXPECTED,
-		.meaning = "the user's own Gemini API key; used for this user's calls and for nothing else"},
+		.reloadable = true, .meaning = "the user's own Gemini API key; used for this user's calls and for nothing else"},
 	{LONG_ROW("sealed_key", user, sealed_key), .min = 1, .max = SEAL_TEXT_SIZE, .valid = seal_valid,
-		.expected = SEALED_EXPECTED,
+		.expected = SEALED_EXPECTED, .reloadable = true,
 		.meaning = "the same key sealed by `voxlanectl keys seal`, instead of `api_key`; opened under `--master-key`"},
-	{ROW("voice", user, voice, STRING), .min = 1, .valid = valid_word, .expected = WORD_EXPECTED,
+	{ROW("voice", user, voice, STRING), .min = 1, .valid = valid_word, .expected = WORD_EXPECTED, .reloadable = true,
 		.meaning = "prebuilt voice, case-sensitive (Puck, Kore, Charon, ...); none means the model's own"},
-	{ROW("language", user, language, STRING), .min = 2, .valid = valid_word, .expected = WORD_EXPECTED,
+	{ROW("language", user, language, STRING), .min = 2, .valid = valid_word, .expected = WORD_EXPECTED, .reloadable = true,
 		.meaning = "language code (BCP 47) such as en-US; none lets the model choose"},
-	{LONG_ROW("instructions", user, instructions), .min = 1, .max = 32768,
+	{LONG_ROW("instructions", user, instructions), .min = 1, .max = 32768, .reloadable = true,
 		.meaning = "system instruction of the user's calls"},
-	{ROW("model", user, model, STRING), .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED,
+	{ROW("model", user, model, STRING), .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED, .reloadable = true,
 		.meaning = "the user's own model; none means `gemini.model`"},
-	{LONG_ROW("greeting", user, greeting), .min = 1, .max = 4096,
+	{LONG_ROW("greeting", user, greeting), .min = 1, .max = 4096, .reloadable = true,
 		.meaning = "what the model is asked when a call begins, so that it speaks first; none means it waits for the "
 			   "caller"},
 	END};
@@ -121,7 +121,7 @@ static const struct vl_setting user_element[] = {
 const struct vl_setting users_table[] = {
 	{.name = "gemini", .type = VL_SETTING_OBJECT, .required = true, .members = gemini_table, .meaning = "the service"},
 	{ROW("users", users, users, LIST), .required = true, .count = offsetof(struct users, count), .min = 1, .max = USERS_MAX,
-		.members = user_element, .meaning = "the users whose calls this worker can take"},
+		.reloadable = true, .members = user_element, .meaning = "the users whose calls this worker can take"},
 	END};
 
 static int compare_users(const void *a, const void *b)
