@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -29,6 +30,8 @@ class Person:
         self.transcripts, self.answer_texts, self.extra = transcripts, answer_texts, extra
         self.said = self.answer = self.session = self.caller = None
         self.live = {}
+        self.ready = False
+        self.trouble = ""  # what kept, or keeps, the call from the model
 
 
 PEOPLE = [
@@ -60,6 +63,14 @@ def parse_arguments():
     return arguments
 
 
+def judge_answered(person, session):
+    """The model was reached under the person's key and its voice was sent; where not, why. `session` as session.get shows it."""
+    state = session["state"] + (f": {session['reason']}" if session["reason"] else "")
+    frames = session["send"]["frames"]
+    return [oracle.Check(f"{person.name}: the model was ready", person.ready, "yes" if person.ready else person.trouble or state),
+            oracle.Check(f"{person.name}: the model's voice was sent", frames > 0, f"{frames:,} frames" + ("" if frames else f", {person.trouble or state}"))]
+
+
 class Demo:
     def __init__(self, arguments, view):
         self.arguments, self.view = arguments, view
@@ -83,19 +94,35 @@ class Demo:
             person.said = scene.speech(s, f"said-{person.name}.wav", *person.said_parts, trim=8)
             person.answer = scene.speech(s, f"answer-{person.name}.wav", person.answer_source, rate=24000, trim=8)
 
+    def read_users(self):
+        """The users file as the worker understands it; its sentence where it does not. A copy is checked, because the person's file need not be root's."""
+        given = self.arguments.users
+        copy = self.scene.path("given.users.json")
+        shutil.copy(given, copy)
+        done = subprocess.run([stage.binary("voxlane-worker"), "--users", copy, "--check-users"], capture_output=True, text=True, errors="replace",
+                              stdin=subprocess.DEVNULL, timeout=30, check=False)
+        if done.returncode:
+            said = done.stderr.strip().replace(str(copy), given).replace("voxlane-worker: ", "")
+            raise stage.StageError(said or f"{given}: voxlane-worker --check-users ended with {done.returncode}")
+        return json.loads(copy.read_text(encoding="utf-8"))
+
     def prepare_real_users(self):
         """The first two users of a real users file take the parts; the endpoint is the command line's."""
-        with open(self.arguments.users, encoding="utf-8") as file:
-            document = json.load(file)
-        users = document.get("users", [])
-        if len(users) < 2:
-            raise stage.StageError(f"{self.arguments.users}: the demo needs two users")
-        for person, user in zip(self.people, users):
-            person.name = user["name"]
-        gemini = {**document.get("gemini", {}), "endpoint": self.arguments.endpoint}
-        if self.arguments.model:
-            gemini["model"] = self.arguments.model
-        return [stage.write_json(self.scene.path(f"worker-{user['name']}.users.json"), {"gemini": gemini, "users": [user]}, 0o600) for user in users[:2]]
+        try:
+            document = self.read_users()
+            users = document["users"][:2]
+            if len(users) < 2:
+                raise stage.StageError(f"{self.arguments.users}: the demo needs two users")
+            gemini = {**document["gemini"], "endpoint": self.arguments.endpoint}
+            if self.arguments.model:
+                gemini["model"] = self.arguments.model
+                users = [{name: value for name, value in user.items() if name != "model"} for user in users]
+            for person, user in zip(self.people, users):
+                person.name = user["name"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # Nothing of the file is repeated: it holds keys.
+            raise stage.StageError(f"{self.arguments.users}: is no users file ({type(error).__name__})") from None
+        return [stage.write_json(self.scene.path(f"worker-{user['name']}.users.json"), {"gemini": gemini, "users": [user]}, 0o600) for user in users]
 
     def start(self):
         s = self.scene
@@ -111,9 +138,11 @@ class Demo:
         self.step("starting two workers, each with the key of one user")
         for index, user in enumerate(users):
             if files:
-                s.start_worker_with(f"worker-{user.name}", files[index])
+                # A user's name may hold more than a worker's.
+                s.start_worker_with(f"worker-{index + 1}", files[index])
             else:
                 s.start_worker(f"worker-{user.name}", [user])
+        s.control.call("events.subscribe", events=["session.state", "session.ready"])
         self.step("two calls from one address: one port signalled, the other not known yet")
         for person in self.people:
             reply = s.create(person.name, person.signalled_port)
@@ -131,6 +160,21 @@ class Demo:
             self.view.line(f"{lock['verb']} RTP session {lock['session']} to SSRC {lock['ssrc']} from ({lock['address']}, {lock['port']})", demo_view.GREEN)
         self.shown_locks = len(locks)
 
+    def note_events(self):
+        """Which calls have reached the model, and what keeps the others from it."""
+        events = self.scene.control.poll_events()
+        for event in events:
+            told = event["params"]
+            for person in self.people:
+                if person.session != told.get("session"):
+                    continue
+                if event["method"] == "session.ready" or told.get("state") in ("ready", "talking"):
+                    person.ready, person.trouble = True, ""
+                elif told.get("reason"):
+                    code = f" {told['code']}" if told.get("code") else ""
+                    person.trouble = f"{told['state']}{code}: {told['reason']}"
+        events.clear()
+
     @staticmethod
     def last_live(person, path):
         try:
@@ -141,14 +185,17 @@ class Demo:
 
     def rows(self):
         rows = []
+        self.note_events()
         for person in self.people:
             state = self.scene.get(person.session)
+            if state["state"] in ("ready", "talking"):
+                person.ready, person.trouble = True, ""
             self.last_live(person, self.scene.path(f"caller-{person.name}.live"))
             bound, receive = state["bound"], state["receive"]
             rows.append({"user": person.name, "caller": f"{self.scene.CALLERS}:{person.port}", "ssrc": bound["ssrc"] if bound else 0,
                          "bound": bound, "packets_in": receive["packets"], "packets_out": state["send"]["packets"],
                          "lost": receive["lost"] + person.live.get("lost", 0), "jitter_ms": person.live.get("jitter_ms"), "state": state["state"],
-                         "caller_text": state["transcript"]["caller"], "model_text": state["transcript"]["model"]})
+                         "trouble": person.trouble or state["reason"], "caller_text": state["transcript"]["caller"], "model_text": state["transcript"]["model"]})
         return rows
 
     def watch(self):
@@ -171,17 +218,20 @@ class Demo:
     # Judging.
 
     def judge(self):
-        finished = []
+        finished, answered = [], []
+        self.note_events()
         for person in self.people:
             report = self.scene.report(person.caller)
             shutil.copy(person.caller.report_path, self.output / f"{person.name}.json")
+            session = self.scene.get(person.session)
+            answered += judge_answered(person, session)
             finished.append(oracle.Call(user=person.name, session=person.session, address=self.scene.CALLERS, port=person.port, ssrc=person.ssrc,
                                         said=str(person.said), answer=str(person.answer), recording=str(self.output / f"{person.name}.wav"),
-                                        report=report, switches=self.scene.get(person.session)["address_switches"]))
+                                        report=report, switches=session["address_switches"]))
         if self.real:
-            checks = oracle.judge_real(finished, self.scene.locks())
+            checks = answered + oracle.judge_real(finished, self.scene.locks())
         else:
-            checks = oracle.judge(self.scene, finished)
+            checks = answered + oracle.judge(self.scene, finished)
         good = self.view.verdict(checks)
         self.view.line(f"Recordings (left: said, right: heard) and reports: {self.output}/", demo_view.DIM)
         return good

@@ -47,12 +47,17 @@ COLUMNS = [("user", 9, False), ("caller", 21, False), ("SSRC lock", 12, False), 
 STATE_COLOURS = {"talking": CYAN, "ready": GREEN, "failed": RED, "no-worker": RED, "reconnecting": YELLOW, "dialling": YELLOW, "setup": YELLOW}
 
 
+def because(call):
+    """Why a call has no conversation, for the end of a line."""
+    return f" ({clean(call['trouble'])})" if call.get("trouble") else ""
+
+
 def rule(left, middle, right):
     return left + middle.join("─" * (width + 2) for _, width, _ in COLUMNS) + right
 
 
 def table(calls, colours):
-    """Lines of the table. Each call: user, caller, ssrc, bound, packets_in, packets_out, lost, jitter_ms, state, caller_text, model_text."""
+    """Lines of the table. Each call: user, caller, ssrc, bound, packets_in, packets_out, lost, jitter_ms, state, caller_text, model_text, trouble."""
     lines = [rule("┌", "┬", "┐"),
              "│" + "│".join(f" {colours(BOLD, fit(name, width, right))} " for name, width, right in COLUMNS) + "│"]
     inner = sum(width + 3 for _, width, _ in COLUMNS) - 1
@@ -66,7 +71,9 @@ def table(calls, colours):
         lines.append("│" + "│".join(
             " " + (colours(code, fit(text, width, right)) if code else fit(text, width, right)) + " "
             for (_, width, right), text, code in zip(COLUMNS, cells, codes)) + "│")
-        for who, text, code in (("caller", call.get("caller_text"), ""), ("Gemini", call.get("model_text"), CYAN)):
+        # Why there is no conversation is more than what was said before.
+        gemini = ("Gemini", call["trouble"], RED) if call.get("trouble") else ("Gemini", call.get("model_text"), CYAN)
+        for who, text, code in (("caller", call.get("caller_text"), ""), gemini):
             said = f"   {who}: {clean(text)}" if text else f"   {who}: …"
             said = fit(said, inner - 2)
             lines.append(f"│ {colours(code or DIM, said)} │")
@@ -104,7 +111,7 @@ class View:
                 for call in calls:
                     lock = call["ssrc"] if call.get("bound") else "waiting"
                     self.out.write(f"{title} {call['user']}: {call['caller']} lock {lock} in {call['packets_in']} out {call['packets_out']} "
-                                   f"lost {call['lost']} AI {call['state']}\n")
+                                   f"lost {call['lost']} AI {call['state']}{because(call)}\n")
                 self.out.flush()
             return
         lines = [self.colours(BOLD, title), *table(calls, self.colours)]
@@ -112,7 +119,7 @@ class View:
         if columns < sum(width + 3 for _, width, _ in COLUMNS) + 1 or rows < len(lines) + 2:
             lines = [self.colours(BOLD, fit(title, columns - 1).rstrip())] + [
                 fit(f"{c['user']} lock {c['ssrc'] if c.get('bound') else 'waiting'} in {c['packets_in']} out {c['packets_out']} lost {c['lost']} "
-                    f"{c['state']}", columns - 1).rstrip() for c in calls]
+                    f"{c['state']}{because(c)}", columns - 1).rstrip() for c in calls]
         self._erase()
         # The cursor is hidden only while drawing, so that Ctrl-C never leaves it hidden.
         self.out.write("\x1b[?25l" + "\n".join(lines) + "\n\x1b[?25h")
@@ -131,7 +138,7 @@ class View:
         widest = max(width_of(check.what) for check in checks)
         for check in checks:
             mark = self.colours(GREEN, "✔") if check.ok else self.colours(RED, "✘")
-            value = check.value if check.ok else self.colours(RED, check.value)
+            value = clean(check.value) if check.ok else self.colours(RED, clean(check.value))
             self.line(f"  {mark} {fit(check.what, widest)}  {value}")
         good = all(check.ok for check in checks)
         self.line()
