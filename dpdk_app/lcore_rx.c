@@ -10,8 +10,10 @@
 
 #include "lcore_internal.h"
 
-#define PAYLOAD_TYPE_CN 13u
-#define PREFETCH_MAX	256u /* bytes of a frame: all of 20 ms of G.711 */
+#define PAYLOAD_TYPE_CN	 13u
+#define ETHERNET_SOURCE	 6u
+#define ETHERNET_ADDRESS 6u
+#define PREFETCH_MAX	 256u /* bytes of a frame: all of 20 ms of G.711 */
 
 /* A burst on its way through. */
 struct burst {
@@ -148,6 +150,21 @@ static inline void prefetch_payload(const struct rte_mbuf *mbuf, const struct pa
 		rte_prefetch0(rte_pktmbuf_mtod_offset(mbuf, const void *, offset));
 }
 
+/*
+ * May a frame for the control thread's neighbour module pass? Pings are counted by source address. ARP and neighbour discovery
+ * are counted by link address: who claims to be a caller's address must not use up what lets the caller answer, or the
+ * silence that follows would look as if the caller had moved.
+ */
+static enum drop_reason take_local(struct lcore_private *private, const uint8_t *frame, const struct packet *packet)
+{
+	struct ip_address link = {{0}};
+
+	if (packet->echo)
+		return learn_limit_take(&private->echo, &packet->key.remote, private->now) ? DROP_NONE : DROP_ECHO_RATE;
+	memcpy(link.bytes, frame + ETHERNET_SOURCE, ETHERNET_ADDRESS);
+	return learn_limit_take(&private->discovery, &link, private->now) ? DROP_NONE : DROP_DISCOVERY_RATE;
+}
+
 static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct rte_mbuf *mbuf, struct packet *packet)
 {
 	struct lcore_private *private = lcore_private(lcore);
@@ -171,10 +188,12 @@ static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct 
 		burst->keys[burst->flow_count++] = &packet->key;
 	} else if (packet->kind == PACKET_DROP) {
 		finish(lcore, burst, mbuf, packet->reason);
-	} else if (learn_limit_take(packet->echo ? &private->echo : &private->discovery, &packet->key.remote, private->now)) {
-		burst->control[burst->control_count++] = mbuf;
 	} else {
-		finish(lcore, burst, mbuf, DROP_LEARN_RATE);
+		reason = take_local(private, rte_pktmbuf_mtod(mbuf, const uint8_t *), packet);
+		if (reason == DROP_NONE)
+			burst->control[burst->control_count++] = mbuf;
+		else
+			finish(lcore, burst, mbuf, reason);
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How many packets of unknown flows one lcore hands to the control thread: a rate per source and a total. Pure, of fixed
- * size, no allocation and no division per packet. A source is an IPv4 address or an IPv6 /64.
+ * size, no allocation and no division per packet. A source is an IPv4 address, an IPv6 /64, or whatever else is in the first eight bytes.
  *
  * Each source has two buckets, found by two parts of a keyed hash, and passes when either has room. So a flooding source
  * cannot be aimed at a victim (the key is random), and one that meets a victim's bucket by accident still leaves it the

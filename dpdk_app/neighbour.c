@@ -301,6 +301,14 @@ int neighbour_resolve(struct neighbours *neighbours, const struct ip_address *re
 	return 0;
 }
 
+void neighbour_deaf(struct neighbours *neighbours)
+{
+	for (uint32_t i = 0; i < neighbours->settings.max_entries; i++) {
+		if (neighbours->entries[i].state == STATE_CHECKING)
+			neighbours->entries[i].tries = 0;
+	}
+}
+
 void neighbour_tick(struct neighbours *neighbours, uint64_t now_ms)
 {
 	for (uint32_t i = 0; i < neighbours->settings.max_entries; i++) {

@@ -65,6 +65,13 @@ int neighbour_next_hop(const struct neighbours *neighbours, const struct ip_addr
 int neighbour_resolve(struct neighbours *neighbours, const struct ip_address *remote, uint64_t now_ms,
 	struct ip_address *next_hop, uint8_t mac[6]);
 
+/*
+ * Frames that were for this module got lost on the way to it, since there were too many: who is being checked and has not
+ * answered has perhaps answered, so its time begins again. A flood may keep a neighbour that really moved from being found;
+ * it may not make a neighbour that answers look silent.
+ */
+void neighbour_deaf(struct neighbours *neighbours);
+
 /* Ask again where it is time to. Cheap; every turn of the control loop, at least every 100 ms. */
 void neighbour_tick(struct neighbours *neighbours, uint64_t now_ms);
 

@@ -17,6 +17,7 @@
 struct next_hops {
 	struct dataplane *dataplane;
 	struct neighbours *neighbours;
+	uint64_t lost; /* ARP and neighbour discovery that did not get here, so far */
 };
 
 /* Frames of the neighbour module go out through lcore 0: the only thread that may touch its transmit queue. */
@@ -115,6 +116,18 @@ void next_hops_input(struct next_hops *next_hops, const uint8_t *frame, size_t l
 
 void next_hops_run(struct next_hops *next_hops, uint64_t now_ms)
 {
+	const struct dataplane *dataplane = next_hops->dataplane;
+	uint64_t lost = 0;
+
+	for (unsigned int i = 0; i < dataplane->lcore_count; i++) {
+		const struct lcore_counters *counters = &dataplane->lcores[i]->counters;
+
+		lost += atomic_load_explicit(&counters->drops[DROP_DISCOVERY_RATE], memory_order_relaxed) +
+			atomic_load_explicit(&counters->drops[DROP_LEARN_FULL], memory_order_relaxed);
+	}
+	if (lost != next_hops->lost)
+		neighbour_deaf(next_hops->neighbours);
+	next_hops->lost = lost;
 	neighbour_tick(next_hops->neighbours, now_ms);
 }
 

@@ -325,6 +325,37 @@ START_TEST(test_learn_rate)
 }
 END_TEST
 
+/* An ARP answer of `sender` with link address `mac`. */
+static void arp(uint8_t mac, uint8_t sender)
+{
+	const uint8_t frame[60] = {2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, mac, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, mac, 192,
+		168, 50, sender, 2, 0, 0, 0, 0, 0, 10, 77, 0, 1};
+	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(pool);
+	uint8_t *bytes = (uint8_t *)rte_pktmbuf_append(mbuf, sizeof(frame));
+
+	memcpy(bytes, frame, sizeof(frame));
+	memcpy(bytes, locals[port_id].mac, 6);
+	receive(mbuf);
+}
+
+/* A flood of claims to be the caller's address does not keep the caller's own answer out. */
+START_TEST(test_arp_flood)
+{
+	unsigned int waiting;
+
+	for (unsigned int i = 0; i < 500; i++)
+		arp(0x66, 50);
+	while (lcore_turn(lcore))
+		;
+	waiting = rte_ring_count(lcore->to_control);
+	ck_assert_uint_lt(waiting, 100);
+	ck_assert_uint_eq(dropped(DROP_DISCOVERY_RATE), 500 - waiting);
+	arp(0x02, 50);
+	lcore_turn(lcore);
+	ck_assert_uint_eq(rte_ring_count(lcore->to_control), waiting + 1);
+}
+END_TEST
+
 /* Strangers and what a trunk sends too much of end before the table: no flow is looked up, the control thread is not asked. */
 START_TEST(test_sources)
 {
@@ -907,8 +938,8 @@ int main(void)
 
 	start_eal();
 	unit_add_fixture(suite, "receive", setup, teardown, test_deliver, test_no_crossing, test_unknown_goes_to_control,
-		test_learn_rate, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again, test_rtcp,
-		test_bad_checksum_flag);
+		test_learn_rate, test_arp_flood, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again,
+		test_rtcp, test_bad_checksum_flag);
 	unit_add_fixture(suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands);
 	unit_add_fixture(suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_detach);
 	unit_add_fixture(suite, "ports", setup, teardown, test_tx_direct, test_tx_full_and_no_buffer, test_run);

@@ -353,6 +353,27 @@ START_TEST(test_real_change)
 }
 END_TEST
 
+/* The peer's answers drown in a flood: while we know that we lose frames, its silence proves nothing. */
+START_TEST(test_flood)
+{
+	uint8_t frame[60], mac[6];
+
+	know_peer();
+	for (unsigned int i = 0; i < 1200; i++) {
+		pass(50);
+		arp(frame, our_mac, 2, evil_mac, "10.77.0.2", "10.77.0.1");
+		input(frame, 60);
+		neighbour_deaf(us.neighbours);
+		us.sent = 0;
+	}
+	ck_assert_uint_eq(us.changes, 0);
+	ck_assert_int_eq(resolve("10.77.0.2", mac), 0);
+	ck_assert_mem_eq(mac, peer_mac, 6);
+	/* Asked once a second, not more often. */
+	ck_assert_uint_le(counts(&us).requests, 2 * 62);
+}
+END_TEST
+
 START_TEST(test_confirmation)
 {
 	uint8_t mac[6];
@@ -630,8 +651,8 @@ int main(void)
 	unit_add_fixture(suite, "answers", setup, teardown, test_arp_answer, test_echo, test_start, test_vlan);
 	unit_add_fixture(suite, "resolution", setup, teardown, test_resolve, test_next_hop, test_retries, test_confirmation,
 		test_table_full);
-	unit_add_fixture(
-		suite, "spoofing", setup, teardown, test_spoof, test_real_change, test_late_answer, test_answer_to_everybody);
+	unit_add_fixture(suite, "spoofing", setup, teardown, test_spoof, test_flood, test_real_change, test_late_answer,
+		test_answer_to_everybody);
 	unit_add_fixture(suite, "malformed", setup, teardown, test_malformed, test_nd_checks);
 	return unit_run(suite);
 }
