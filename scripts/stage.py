@@ -27,6 +27,7 @@ BINARIES = {
     "voxlane-keys": "ai_workers/voxlane-keys",
     "gemini-emulator": "tests/emulator/gemini-emulator",
     "voxlane-rtp-caller": "tests/tools/voxlane-rtp-caller",
+    "rtp_attacker": "tests/tools/rtp_attacker",
     "fake_dataplane": "tests/tools/fake_dataplane",
     "voxlane-audio-match": "tests/tools/voxlane-audio-match",
 }
