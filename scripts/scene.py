@@ -35,7 +35,7 @@ class Scene(stage.Stage):
     def __init__(self, keep=False, isolated=True):
         super().__init__(keep, isolated)
         self.users = {}
-        self.endpoint, self.ca, self.model = None, None, "gemini-3.1-flash-live-preview"
+        self.endpoint, self.ca, self.model = None, None, "gemini-3.8-live"
         self.emulator, self.plane = None, None
         self.stats_port = None
         self.heard_directory = self.directory / "heard"

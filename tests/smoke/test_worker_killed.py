@@ -20,6 +20,8 @@ class WorkerKilled(SmokeCase):
 
     def test_kill_during_a_call(self):
         s = self.scene
+        # The one scene of an older family of models, which is spoken to in another way.
+        s.model = "gemini-3.1-flash-live-preview"
         said = scene.speech(s, "said.wav", scene.BOOK[1])
         people = calls.users("admin2", "agent4")
         s.start_emulator(people, "--answer-ms", 1500)
