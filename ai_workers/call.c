@@ -28,7 +28,13 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms);
 
 void call_step(struct call *call, const struct session_event *event, uint64_t now_ms)
 {
-	carry_out(call, session_step(&call->session, event, now_ms), now_ms);
+	bool dialling = call->session.state == SESSION_DIALLING;
+	uint32_t actions = session_step(&call->session, event, now_ms);
+
+	/* An address that does not even refuse would cost the next dial its whole deadline too. */
+	if (dialling && event->type == SESSION_TICK && (actions & SESSION_DO_ABORT))
+		endpoint_failed(call->worker->endpoint, call->address);
+	carry_out(call, actions, now_ms);
 }
 
 static void drop_control(struct call *call)
@@ -75,21 +81,12 @@ static const char *dial_address(struct call *call)
 
 	call->dial_us = vl_clock_us();
 	call->reading = true;
+	call->address[0] = '\0';
 	if (config->address == NULL)
 		return "the endpoint's name is not resolved";
 	snprintf(call->address, sizeof(call->address), "%s", config->address);
 	call->connection = wss_dial(worker->wss, config, call->user->api_key, call);
 	return call->connection != NULL ? NULL : "cannot start a connection";
-}
-
-static void dial(struct call *call, uint64_t now_ms)
-{
-	const char *why;
-
-	call->addresses_tried = 1;
-	why = dial_address(call);
-	if (why != NULL)
-		call_lost(call, 1006, 0, why, now_ms);
 }
 
 /* Nobody answered at the address: the name's next one is tried within the same dial, as long as its deadline runs. */
@@ -103,7 +100,17 @@ static bool dial_next_address(struct call *call)
 	if (call->addresses_tried >= ADDRESSES_TRIED_MAX || call->addresses_tried >= endpoint_count(endpoint))
 		return false;
 	call->addresses_tried++;
-	return dial_address(call) == NULL;
+	return dial_address(call) == NULL || dial_next_address(call);
+}
+
+static void dial(struct call *call, uint64_t now_ms)
+{
+	const char *why;
+
+	call->addresses_tried = 1;
+	why = dial_address(call);
+	if (why != NULL && !dial_next_address(call))
+		call_lost(call, 1006, 0, why, now_ms);
 }
 
 void call_send_control(struct call *call, char *text)
@@ -368,7 +375,8 @@ void call_destroy(struct call *call, uint64_t now_ms)
 
 void call_update_busy(struct call *call, uint64_t now_ms)
 {
-	bool busy = call->downlink.speaking || call->caller_speaks;
+	/* Audio that still gathers is not heard yet, but it is an answer. */
+	bool busy = call->downlink.speaking || call->downlink.queue.len > 0 || call->caller_speaks;
 
 	if (busy != call->session.busy)
 		call_step(call, &(struct session_event){.type = busy ? SESSION_BUSY : SESSION_QUIET}, now_ms);
@@ -438,7 +446,8 @@ void call_tick(struct call *call, uint64_t now_ms)
 	if (call->session.state == SESSION_READY)
 		pump(call, now_ms);
 	call_play(call, now_ms);
-	if (call->connection != NULL && downlink_wants_more(&call->downlink, call->reading) != call->reading) {
+	/* Only a session that is ready has audio to hold back; what is read before it decides whether there will be one. */
+	if (call->session.state == SESSION_READY && downlink_wants_more(&call->downlink, call->reading) != call->reading) {
 		call->reading = !call->reading;
 		wss_read(call->connection, call->reading);
 	}

@@ -12,6 +12,13 @@
 #include "gemini_message.h"
 #include "stats.h"
 
+/* The greeting: something for the model to answer to. */
+static void ask(struct call *call, uint64_t now_ms)
+{
+	call_send_control(call, gemini_build_text(users_model(call->user), call->user->greeting));
+	call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
+}
+
 static void on_setup_complete(struct call *call, uint64_t now_ms)
 {
 	if (call->session.state != SESSION_SETUP)
@@ -19,7 +26,7 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
-		call_send_control(call, gemini_build_text(users_model(call->user), call->user->greeting));
+		ask(call, now_ms);
 	call->greeted = true;
 	vl_log_info("call %s user %s: ready%s", call->uuid, call->user->name, call->session.resumed ? " (resumed)" : "");
 }
@@ -52,6 +59,10 @@ static void on_audio(struct call *call, const struct gemini_message *m, uint64_t
 	call_play(call, now_ms);
 	if (call->attached)
 		vl_ring_publish(&worker->channel.down[call->lcore]);
+	call_update_busy(call, now_ms);
+	/* What is dropped behind `interrupted` is no answer. */
+	if (call->session.busy)
+		call_step(call, &(struct session_event){.type = SESSION_ANSWERED}, now_ms);
 }
 
 static void on_turn(struct call *call, const struct gemini_message *m, uint64_t now_ms)
@@ -68,6 +79,8 @@ static void on_turn(struct call *call, const struct gemini_message *m, uint64_t 
 			m->turn_reason != NULL ? cJSON_CreateString(m->turn_reason) : NULL);
 	}
 	call_play(call, now_ms);
+	if (m->members & GEMINI_TURN_COMPLETE)
+		call_step(call, &(struct session_event){.type = SESSION_ANSWERED}, now_ms);
 }
 
 static void on_session(struct call *call, const struct gemini_message *m, uint64_t now_ms)
@@ -77,20 +90,27 @@ static void on_session(struct call *call, const struct gemini_message *m, uint64
 			now_ms);
 	if (m->members & (GEMINI_VOICE_START | GEMINI_VOICE_END)) {
 		call->caller_speaks = (m->members & GEMINI_VOICE_START) != 0;
+		/* Before the quiet that it ends with: no rotation may come between the question and its answer. */
+		if (!call->caller_speaks)
+			call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
 		call_update_busy(call, now_ms);
 	}
 	if (m->members & GEMINI_GO_AWAY) {
-		vl_log_info("call %s user %s: the service will close in %u ms", call->uuid, call->user->name, m->time_left_ms);
-		call_report_event(call, "go_away", "time_left_ms", cJSON_CreateNumber(m->time_left_ms));
+		uint32_t left_ms = m->time_left_ms != GEMINI_TIME_UNSAID ? m->time_left_ms : SESSION_GO_AWAY_MS;
+
+		vl_log_info("call %s user %s: the service will close in %u ms", call->uuid, call->user->name, left_ms);
+		call_report_event(call, "go_away", "time_left_ms", cJSON_CreateNumber(left_ms));
 		call_step(call, &(struct session_event){.type = SESSION_GO_AWAY, .time_left_ms = m->time_left_ms}, now_ms);
 	}
 }
 
 static void on_error(struct call *call, const struct gemini_message *m, uint64_t now_ms)
 {
-	/* An error inside a message ends the session as a close does. */
+	bool fatal = m->error_code == 400 || m->error_code == 401 || m->error_code == 403 || m->error_code == 404;
+
+	/* An error inside a message ends the session as a close does, and what a retry cannot mend is not retried. */
 	call_let_go(call, true);
-	call_lost(call, 1011, 0, m->error_message, now_ms);
+	call_lost(call, 1011, fatal ? m->error_code : 0, m->error_message, now_ms);
 }
 
 /* No tool is declared, so none can be called; a model that calls one all the same must not wait for its answer for ever. */

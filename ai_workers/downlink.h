@@ -5,6 +5,10 @@
  *
  * The model speaks four to five times faster than real time, in pieces of any size. The data plane's queue is short on purpose,
  * so that `interrupted` is heard at once, and so this side keeps the rest and stays about DOWNLINK_AHEAD_MS ahead.
+ *
+ * A socket that is not read holds `interrupted` back behind the audio, so it is read up to DOWNLINK_FULL_MS, longer than any answer
+ * we know (1.2 MB of a call that has it, nothing of the others). Only during an answer still longer than that an interruption
+ * waits in the socket until DOWNLINK_RESUME_MS is left.
  */
 #pragma once
 
@@ -21,8 +25,8 @@
 #define DOWNLINK_FRAME_MS     20u
 #define DOWNLINK_AHEAD_MS     120u    /* kept in the data plane's queue, which holds 16 frames */
 #define DOWNLINK_PREBUFFER_MS 100u    /* of speech before it starts, unless it is shorter */
-#define DOWNLINK_FULL_MS      60000u  /* queued: stop reading the socket */
-#define DOWNLINK_RESUME_MS    50000u  /* read again */
+#define DOWNLINK_FULL_MS      150000u /* queued: stop reading the socket */
+#define DOWNLINK_RESUME_MS    140000u /* read again */
 #define DOWNLINK_MAX_MS	      180000u /* what was under way when we stopped still fits; beyond this audio is dropped */
 #define DOWNLINK_MUTE_MS      1000u   /* after `interrupted`: late audio is dropped until turnComplete, at most so long */
 

@@ -183,17 +183,17 @@ char *gemini_build_tool_response(const char *id, const char *name, const cJSON *
 	return print_and_delete(message);
 }
 
-/* "50s", "0.240s" (a protobuf Duration in JSON) to ms; 0 when it is something else. */
+/* "50s", "0.240s" (a protobuf Duration in JSON) to ms; GEMINI_TIME_UNSAID when it is something else. "0s" means now. */
 static uint32_t read_duration_ms(const cJSON *value)
 {
 	double seconds;
 	char *end;
 
 	if (!cJSON_IsString(value))
-		return 0;
+		return GEMINI_TIME_UNSAID;
 	seconds = strtod(value->valuestring, &end);
-	if (end == value->valuestring || strcmp(end, "s") != 0 || !(seconds > 0.0) || seconds > 86400.0)
-		return 0;
+	if (end == value->valuestring || strcmp(end, "s") != 0 || !(seconds >= 0.0) || seconds > 86400.0)
+		return GEMINI_TIME_UNSAID;
 	return (uint32_t)(seconds * 1000.0);
 }
 

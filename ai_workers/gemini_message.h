@@ -15,6 +15,7 @@ struct cJSON;
 #define GEMINI_MESSAGE_MAX     (4u << 20) /* bytes of one server message; the biggest seen in the field is 39 kB */
 #define GEMINI_AUDIO_PARTS_MAX 64u	  /* audio parts of one server message */
 #define GEMINI_MODEL_RATE      24000u	  /* Hz of the model's audio */
+#define GEMINI_TIME_UNSAID     UINT32_MAX /* a goAway that does not say how long */
 #define GEMINI_HANDLE_MAX      2048u	  /* bytes of a resumption handle */
 
 /* What a model accepts in its setup; the service closes with 1007 on a field that a model does not know. */
@@ -68,7 +69,7 @@ struct gemini_message {
 	const char *turn_reason;	      /* turnCompleteReason or NULL */
 	const char *handle;		      /* newHandle or NULL */
 	bool resumable;
-	uint32_t time_left_ms;		/* goAway */
+	uint32_t time_left_ms;		/* goAway; GEMINI_TIME_UNSAID */
 	const struct cJSON *tool_calls; /* the functionCalls array */
 	const struct cJSON *usage;	/* usageMetadata */
 	const char *error_message;	/* in-band error, or "" */

@@ -47,6 +47,7 @@ static uint32_t dial(struct session *s, uint64_t now_ms)
 	s->state = SESSION_DIALLING;
 	s->deadline_ms = now_ms + SESSION_DIAL_MS;
 	s->rotate_ms = SESSION_NEVER;
+	s->answer_ms = 0;
 	s->resumed = false;
 	s->attempt++;
 	return SESSION_DO_DIAL | SESSION_DO_REPORT;
@@ -111,10 +112,14 @@ static uint32_t lose(struct session *s, enum close_class class, uint64_t now_ms)
 	if (was_stable) {
 		s->attempt = 0;
 		s->fresh_tried = false;
+		s->young_deaths = 0;
 	}
-	/* A session that dies young again and again must not be retried for ever, so only a stable one restarts the budget. */
-	if (s->lost_ms == 0 || was_stable)
+	/* The budget is for a service that cannot be had; one that can, and lets go again and again, is counted instead. */
+	if (was_ready) {
 		s->lost_ms = now_ms;
+		if (!was_stable && ++s->young_deaths > SESSION_YOUNG_DEATHS)
+			return fail(s);
+	}
 	switch (class) {
 	case CLOSE_FATAL_KEY:
 	case CLOSE_FATAL_PROJECT:
@@ -151,7 +156,8 @@ static uint32_t on_lost(struct session *s, const struct session_event *e, uint64
 		break;
 	case SESSION_SETUP:
 	case SESSION_READY:
-		class = close_classify(e->code, e->reason, strlen(e->reason));
+		class = e->http_status != 0 ? close_classify_http(e->http_status)
+					    : close_classify(e->code, e->reason, strlen(e->reason));
 		break;
 	case SESSION_CLOSING:
 		/* Our own rotation: nothing has failed. */
@@ -174,6 +180,25 @@ static uint32_t rotate(struct session *s, uint64_t now_ms)
 	return SESSION_DO_CLOSE | SESSION_DO_REPORT;
 }
 
+/* Somebody speaks, or waits for an answer: a rotation now would cut it off. */
+static bool occupied(const struct session *s, uint64_t now_ms)
+{
+	return s->busy || now_ms < s->answer_ms;
+}
+
+/* A rotation is due: do it when nothing is in the way, else look again when the awaited answer is overdue. */
+static uint32_t rotate_if_quiet(struct session *s, uint64_t now_ms)
+{
+	if (s->state != SESSION_READY || s->rotate_ms == SESSION_NEVER)
+		return 0;
+	if (now_ms >= s->rotate_ms || !occupied(s, now_ms))
+		return rotate(s, now_ms);
+	s->deadline_ms = s->rotate_ms;
+	if (now_ms < s->answer_ms && s->answer_ms < s->rotate_ms)
+		s->deadline_ms = s->answer_ms;
+	return 0;
+}
+
 static uint32_t on_tick(struct session *s, uint64_t now_ms)
 {
 	if (now_ms < s->deadline_ms)
@@ -191,7 +216,7 @@ static uint32_t on_tick(struct session *s, uint64_t now_ms)
 	case SESSION_WAITING:
 		return dial(s, now_ms);
 	case SESSION_READY:
-		return rotate(s, now_ms);
+		return rotate_if_quiet(s, now_ms);
 	default:
 		s->deadline_ms = SESSION_NEVER;
 		return 0;
@@ -200,13 +225,12 @@ static uint32_t on_tick(struct session *s, uint64_t now_ms)
 
 static uint32_t on_go_away(struct session *s, uint32_t time_left_ms, uint64_t now_ms)
 {
-	uint32_t left = time_left_ms != 0 ? time_left_ms : SESSION_GO_AWAY_MS;
+	uint32_t left = time_left_ms != GEMINI_TIME_UNSAID ? time_left_ms : SESSION_GO_AWAY_MS;
 
 	if (s->state != SESSION_READY)
 		return 0;
 	s->rotate_ms = now_ms + (left > SESSION_GO_AWAY_GUARD_MS ? left - SESSION_GO_AWAY_GUARD_MS : 0);
-	s->deadline_ms = s->rotate_ms;
-	return s->busy ? 0 : rotate(s, now_ms);
+	return rotate_if_quiet(s, now_ms);
 }
 
 static void on_handle(struct session *s, const struct session_event *e)
@@ -272,7 +296,13 @@ uint32_t session_step(struct session *s, const struct session_event *e, uint64_t
 		return 0;
 	case SESSION_QUIET:
 		s->busy = false;
-		return s->state == SESSION_READY && s->rotate_ms != SESSION_NEVER ? rotate(s, now_ms) : 0;
+		return rotate_if_quiet(s, now_ms);
+	case SESSION_ASKED:
+		s->answer_ms = now_ms + SESSION_ANSWER_MS;
+		return rotate_if_quiet(s, now_ms);
+	case SESSION_ANSWERED:
+		s->answer_ms = 0;
+		return rotate_if_quiet(s, now_ms);
 	case SESSION_HANG_UP:
 		return s->state == SESSION_CLOSED ? 0 : on_hang_up(s);
 	case SESSION_TICK:

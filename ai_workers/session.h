@@ -28,6 +28,8 @@
 #define SESSION_THROTTLE_MS	 5000u	/* delay when the project is over its quota */
 #define SESSION_GO_AWAY_GUARD_MS 5000u	/* rotate at the latest this long before the service cuts */
 #define SESSION_GO_AWAY_MS	 50000u /* when goAway does not say how long */
+#define SESSION_ANSWER_MS	 8000u	/* how long an answer that has not begun holds a rotation back */
+#define SESSION_YOUNG_DEATHS	 8u	/* sessions in a row that were ready and died before they were stable */
 
 enum session_state {
 	SESSION_IDLE,
@@ -47,8 +49,10 @@ enum session_event_type {
 	SESSION_LOST,		/* the connection is gone, whoever ended it */
 	SESSION_GO_AWAY,
 	SESSION_HANDLE,
-	SESSION_QUIET, /* nobody speaks */
-	SESSION_BUSY,  /* caller or model speaks */
+	SESSION_QUIET,	  /* nobody speaks */
+	SESSION_BUSY,	  /* caller or model speaks */
+	SESSION_ASKED,	  /* the caller, or the greeting, waits for the model's answer */
+	SESSION_ANSWERED, /* the answer has begun, or there is none */
 	SESSION_HANG_UP,
 	SESSION_TICK, /* the deadline has passed */
 };
@@ -56,9 +60,9 @@ enum session_event_type {
 struct session_event {
 	enum session_event_type type;
 	uint16_t code;	       /* LOST: close code, 1006 without one */
-	int http_status;       /* LOST before UPGRADED: status of the refused upgrade, or 0 */
+	int http_status;       /* LOST: status of the refused upgrade, or of an error inside a message; else 0 */
 	const char *reason;    /* LOST: text, never NULL then */
-	uint32_t time_left_ms; /* GO_AWAY, 0: not said */
+	uint32_t time_left_ms; /* GO_AWAY, GEMINI_TIME_UNSAID: not said */
 	const char *handle;    /* HANDLE: NULL or text */
 	bool resumable;	       /* HANDLE */
 };
@@ -80,9 +84,11 @@ struct session {
 	uint32_t random;       /* xorshift state */
 	uint32_t attempt;      /* dials in a row without a stable session */
 	uint32_t resume_fails; /* of this handle */
+	uint32_t young_deaths; /* in a row */
 	uint64_t deadline_ms;  /* call session_step(TICK) at this time, SESSION_NEVER: not needed */
 	uint64_t ready_ms;     /* when the session became ready */
-	uint64_t lost_ms;      /* when the call lost its session first, 0: it has one */
+	uint64_t lost_ms;      /* when the call lost its session: the retry budget runs from here */
+	uint64_t answer_ms;    /* an answer is awaited up to this time, 0: none */
 	uint64_t rotate_ms;    /* go away: latest time to change connections, SESSION_NEVER: no */
 	enum close_class class;
 	char *handle; /* newest resumption handle or NULL */

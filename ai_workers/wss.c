@@ -188,6 +188,8 @@ static void connection_failed(struct wss_connection *c, struct lws *wsi, const c
 static int write_now(struct wss_connection *c)
 {
 	if (c->close_wanted) {
+		c->code = LWS_CLOSE_STATUS_NORMAL;
+		snprintf(c->reason, sizeof(c->reason), "closed by us");
 		lws_close_reason(c->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
 		return -1;
 	}

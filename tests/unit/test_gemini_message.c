@@ -183,6 +183,12 @@ START_TEST(test_gemini_message_values)
 	ck_assert_uint_eq(message.time_left_ms, 240);
 	gemini_message_clear(&message);
 	ck_assert_int_eq(read_text("{\"goAway\":{\"timeLeft\":\"soon\"}}"), 0);
+	ck_assert_uint_eq(message.time_left_ms, GEMINI_TIME_UNSAID);
+	gemini_message_clear(&message);
+	ck_assert_int_eq(read_text("{\"goAway\":{}}"), 0);
+	ck_assert_uint_eq(message.time_left_ms, GEMINI_TIME_UNSAID);
+	gemini_message_clear(&message);
+	ck_assert_int_eq(read_text("{\"goAway\":{\"timeLeft\":\"0s\"}}"), 0);
 	ck_assert_uint_eq(message.time_left_ms, 0);
 	gemini_message_clear(&message);
 	ck_assert_int_eq(read_text("{\"sessionResumptionUpdate\":{\"newHandle\":\"abc\",\"resumable\":true}}"), 0);

@@ -254,6 +254,96 @@ START_TEST(test_session_go_away)
 }
 END_TEST
 
+/* Between a question and its answer nobody speaks, and yet a rotation would throw the answer away. */
+START_TEST(test_session_go_away_waits_for_answer)
+{
+	struct session_event go_away = {.type = SESSION_GO_AWAY, .time_left_ms = 50000};
+
+	step(SESSION_START);
+	connect_now();
+	handle("h", true);
+	step(SESSION_BUSY);
+	ck_assert_uint_eq(session_step(&session, &go_away, now), 0);
+	step(SESSION_ASKED);
+	ck_assert_uint_eq(step(SESSION_QUIET), 0);
+	now += 1000;
+	step(SESSION_BUSY);
+	ck_assert_uint_eq(step(SESSION_ANSWERED), 0);
+	ck_assert_uint_eq(step(SESSION_QUIET), SESSION_DO_CLOSE | SESSION_DO_REPORT);
+	lose(1000, "");
+	connect_now();
+	/* The other order; an answer that does not come holds nothing up. */
+	step(SESSION_ASKED);
+	ck_assert_uint_eq(session_step(&session, &go_away, now), 0);
+	ck_assert_uint_eq(session.deadline_ms, now + SESSION_ANSWER_MS);
+	ck_assert_uint_eq(wait_deadline(), SESSION_DO_CLOSE | SESSION_DO_REPORT);
+	lose(1000, "");
+	connect_now();
+	/* The service's own time is stronger. */
+	step(SESSION_ASKED);
+	go_away.time_left_ms = 6000;
+	ck_assert_uint_eq(session_step(&session, &go_away, now), 0);
+	ck_assert_uint_eq(session.deadline_ms, now + 1000);
+	ck_assert_uint_eq(wait_deadline(), SESSION_DO_CLOSE | SESSION_DO_REPORT);
+	lose(1000, "");
+	connect_now();
+	/* No time left at all is not the same as nothing said. */
+	step(SESSION_BUSY);
+	go_away.time_left_ms = 0;
+	ck_assert_uint_eq(session_step(&session, &go_away, now), SESSION_DO_CLOSE | SESSION_DO_REPORT);
+	lose(1000, "");
+	connect_now();
+	go_away.time_left_ms = GEMINI_TIME_UNSAID;
+	ck_assert_uint_eq(session_step(&session, &go_away, now), 0);
+	ck_assert_uint_eq(session.deadline_ms, now + SESSION_GO_AWAY_MS - SESSION_GO_AWAY_GUARD_MS);
+}
+END_TEST
+
+/* A service that was hard to reach and lets go young has used up nothing of the next search for it. */
+START_TEST(test_session_budget_restarts)
+{
+	step(SESSION_START);
+	now += SESSION_RETRY_MS - 2000;
+	connect_now();
+	now += SESSION_STABLE_MS / 2;
+	lose(1011, "Internal error encountered.");
+	ck_assert_int_ne(session.state, SESSION_FAILED);
+	ck_assert_uint_eq(session.lost_ms, now);
+}
+END_TEST
+
+/* Sessions that each live long enough to restart the budget, and never long enough to be stable, still end. */
+START_TEST(test_session_young_deaths)
+{
+	unsigned int deaths = 0;
+
+	step(SESSION_START);
+	while (session.state != SESSION_FAILED) {
+		if (session.state == SESSION_WAITING)
+			wait_deadline();
+		connect_now();
+		now += SESSION_STABLE_MS - 1000;
+		lose(1011, "Internal error encountered.");
+		ck_assert_uint_le(++deaths, SESSION_YOUNG_DEATHS + 1);
+	}
+	ck_assert_uint_eq(deaths, SESSION_YOUNG_DEATHS + 1);
+}
+END_TEST
+
+/* An error inside a message that no retry mends. */
+START_TEST(test_session_error_in_message)
+{
+	static const int fatal[] = {400, 401, 403, 404};
+
+	step(SESSION_START);
+	connect_now();
+	now += SESSION_STABLE_MS;
+	session_step(&session,
+		&(struct session_event){.type = SESSION_LOST, .code = 1011, .http_status = fatal[_i], .reason = "no"}, now);
+	ck_assert_int_eq(session.state, SESSION_FAILED);
+}
+END_TEST
+
 START_TEST(test_session_hang_up_anywhere)
 {
 	step(SESSION_START);
@@ -274,10 +364,12 @@ int main(void)
 
 	unit_add_fixture(suite, "life", begin, end, test_session_begins, test_session_deadlines, test_session_resumes,
 		test_session_http, test_session_dead_handle, test_session_once, test_session_go_away,
-		test_session_hang_up_anywhere);
+		test_session_hang_up_anywhere, test_session_go_away_waits_for_answer, test_session_budget_restarts,
+		test_session_young_deaths);
 	tcase_add_checked_fixture(loops, begin, end);
 	tcase_add_loop_test(loops, test_session_fatal, 0, 4);
 	tcase_add_loop_test(loops, test_session_gives_up, 0, 3);
+	tcase_add_loop_test(loops, test_session_error_in_message, 0, 4);
 	suite_add_tcase(suite, loops);
 	return unit_run(suite);
 }

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One call of a worker with a websocket and an endpoint that only write down what is asked of them. */
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ai_workers/call.h"
+#include "ai_workers/call_message.h"
+#include "ai_workers/endpoint.h"
+
+#define START_MS 1000000u
+
+static struct worker worker;
+static struct users users;
+static struct user user;
+static struct call *call;
+static uint64_t now;
+static unsigned int dials, dials_to_fail, closes, failures, reads;
+static unsigned int address;
+static bool read_wanted;
+static struct wss_config config;
+
+size_t wss_headroom(void)
+{
+	return 16;
+}
+
+struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *to, const char *api_key, void *owner)
+{
+	(void)wss;
+	(void)to;
+	(void)api_key;
+	(void)owner;
+	dials++;
+	if (dials_to_fail > 0) {
+		dials_to_fail--;
+		return NULL;
+	}
+	return (struct wss_connection *)&config;
+}
+
+void wss_release(struct wss_connection *connection, bool graceful)
+{
+	(void)connection;
+	(void)graceful;
+}
+
+void wss_close(struct wss_connection *connection)
+{
+	(void)connection;
+	closes++;
+}
+
+void wss_want_write(struct wss_connection *connection)
+{
+	(void)connection;
+}
+
+bool wss_is_clear(const struct wss_connection *connection)
+{
+	(void)connection;
+	return false;
+}
+
+int wss_send(struct wss_connection *connection, char *text, size_t len)
+{
+	(void)connection;
+	(void)text;
+	(void)len;
+	return 0;
+}
+
+void wss_ping(struct wss_connection *connection)
+{
+	(void)connection;
+}
+
+void wss_read(struct wss_connection *connection, bool wanted)
+{
+	(void)connection;
+	reads++;
+	read_wanted = wanted;
+}
+
+const struct wss_config *endpoint_config(struct endpoint *endpoint)
+{
+	(void)endpoint;
+	config.address = address == 0 ? "192.0.2.1" : "192.0.2.2";
+	return &config;
+}
+
+unsigned int endpoint_count(const struct endpoint *endpoint)
+{
+	(void)endpoint;
+	return 2;
+}
+
+void endpoint_failed(struct endpoint *endpoint, const char *failed)
+{
+	(void)endpoint;
+	failures++;
+	if (strcmp(failed, endpoint_config(endpoint)->address) == 0)
+		address = 1 - address;
+}
+
+void dataplane_link_say(struct dataplane_link *link, const char *name, cJSON *body)
+{
+	(void)link;
+	(void)name;
+	cJSON_Delete(body);
+}
+
+static void begin(void)
+{
+	now = START_MS;
+	dials = dials_to_fail = closes = failures = reads = address = 0;
+	read_wanted = true;
+	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
+	users = (struct users){.gemini = {.model = "m"}};
+	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users};
+}
+
+static void start(void)
+{
+	struct dataplane_open open = {.uuid = "3f2b", .index = 1};
+
+	call = call_create(&worker, &open, &user, now);
+	ck_assert_ptr_nonnull(call);
+	call->attached = false; /* no rings here */
+}
+
+static void end(void)
+{
+	call_destroy(call, now);
+}
+
+static void message(const char *text)
+{
+	char buffer[4096];
+
+	snprintf(buffer, sizeof(buffer), "%s", text);
+	call_message(call, buffer, strlen(buffer), now);
+}
+
+static void ready(void)
+{
+	start();
+	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, now);
+	message("{\"setupComplete\":{}}");
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+	call->heard_ms = now;
+}
+
+#define AUDIO                                                                                                                    \
+	"{\"serverContent\":{\"modelTurn\":{\"parts\":[{\"inlineData\":{\"mimeType\":\"audio/pcm;rate=24000\",\"data\":\""       \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" \
+	"AAAAAA"                                                                                                                 \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" \
+	"AAAAAA"                                                                                                                 \
+	"\"}}]}}}"
+
+/* goAway while the caller speaks: not at the end of the question, not while the answer gathers, only when it is over. */
+START_TEST(test_call_answer_outlives_go_away)
+{
+	ready();
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_START\"}}");
+	message("{\"goAway\":{\"timeLeft\":\"50s\"}}");
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	ck_assert_uint_eq(closes, 0);
+	message(AUDIO);
+	ck_assert(call->downlink.queue.len > 0);
+	ck_assert(!call->downlink.speaking);
+	ck_assert_uint_eq(closes, 0);
+	message("{\"serverContent\":{\"interrupted\":true}}");
+	ck_assert_uint_eq(closes, 1);
+}
+END_TEST
+
+START_TEST(test_call_greeting_outlives_go_away)
+{
+	user.greeting = (char *)"Say hello.";
+	ready();
+	message("{\"goAway\":{\"timeLeft\":\"50s\"}}");
+	ck_assert_uint_eq(closes, 0);
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	ck_assert_uint_eq(closes, 1);
+}
+END_TEST
+
+/* An address that swallows the dial is not dialled again next. */
+START_TEST(test_call_deadline_moves_on)
+{
+	start();
+	ck_assert_str_eq(call->address, "192.0.2.1");
+	now = call->session.deadline_ms;
+	call_tick(call, now);
+	ck_assert_uint_eq(failures, 1);
+	now = call->session.deadline_ms;
+	call_tick(call, now);
+	ck_assert_str_eq(call->address, "192.0.2.2");
+}
+END_TEST
+
+START_TEST(test_call_failed_start_moves_on)
+{
+	dials_to_fail = 1;
+	start();
+	ck_assert_uint_eq(dials, 2);
+	ck_assert_str_eq(call->address, "192.0.2.2");
+	ck_assert_int_eq(call->session.state, SESSION_DIALLING);
+}
+END_TEST
+
+/* A long answer still plays while the next session comes up: what that says must be read all the same. */
+START_TEST(test_call_reads_until_ready)
+{
+	start();
+	byte_queue_fill(&call->downlink.queue, 0xff, (DOWNLINK_FULL_MS + 1000) * 8);
+	call_tick(call, now);
+	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, now);
+	call_tick(call, now);
+	ck_assert_uint_eq(reads, 0);
+	message("{\"setupComplete\":{}}");
+	call->heard_ms = now;
+	call_tick(call, now);
+	ck_assert_uint_eq(reads, 1);
+	ck_assert(!read_wanted);
+}
+END_TEST
+
+START_TEST(test_call_error_in_message)
+{
+	static const struct {
+		int code;
+		bool fatal;
+	} cases[] = {{400, true}, {401, true}, {403, true}, {404, true}, {429, false}, {500, false}, {503, false}};
+	char text[96];
+
+	ready();
+	snprintf(text, sizeof(text), "{\"error\":{\"code\":%d,\"message\":\"no\"}}", cases[_i].code);
+	message(text);
+	ck_assert_int_eq(call->session.state == SESSION_FAILED, cases[_i].fatal);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("worker_call");
+	TCase *errors = tcase_create("errors");
+
+	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away, test_call_greeting_outlives_go_away,
+		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_reads_until_ready);
+	tcase_add_checked_fixture(errors, begin, end);
+	tcase_add_loop_test(errors, test_call_error_in_message, 0, 7);
+	suite_add_tcase(suite, errors);
+	return unit_run(suite);
+}
