@@ -71,9 +71,15 @@ int worker_calls_place(struct dataplane *dataplane, struct call *call, bool agai
 	call->worker = (uint8_t)slot;
 	strcpy(call->state, "opening");
 	call->reason[0] = 0;
+	/*
+	 * A new call has no flow yet, so nothing can go up before the worker has read its `open`, and a worker that answers at once must
+	 * find its first frames accepted. A call that goes on has one: the worker is told first.
+	 */
+	if (!again)
+		set_route_worker(dataplane, call, (uint8_t)slot);
 	workers_open(dataplane->workers, (unsigned int)slot, call);
-	set_route_worker(dataplane, call, (uint8_t)slot);
 	if (again) {
+		set_route_worker(dataplane, call, (uint8_t)slot);
 		dataplane->calls_without_worker--;
 		vl_log_info("session %s continues with worker %s", call->uuid,
 			workers_at(dataplane->workers, (unsigned int)slot)->name);
