@@ -7,6 +7,7 @@
 
 #define VISITS_A_TURN 256u
 #define HURRIED_COUNT 6u /* packets with which a stream begins at real pace, for probation does not know about ours */
+#define LEARN_COUNT   400u
 #define ESTABLISHED   50u
 #define HURRY_SIZE    16384u
 #define DISORDER      128u /* one visit in so many sends twice, one sends in the wrong order */
@@ -132,14 +133,20 @@ static void send_trail(uint32_t number, struct slot *slot)
 	load.counters.moved_trail += !trail->ended;
 }
 
+/* Whether the stream still begins: at real pace, since probation does not wait for slow ones. Who is answered was learned. */
+static bool begins(const struct slot *slot)
+{
+	return slot->sent < HURRIED_COUNT || (slot->kind == KIND_LEARN && !slot->heard && slot->sent < LEARN_COUNT);
+}
+
 static void send_next(uint32_t number, struct slot *slot)
 {
 	uint64_t random;
 
-	if (slot->sent < ESTABLISHED) {
+	if (slot->sent < ESTABLISHED || slot->hurried) {
 		send_good(number, slot, 0);
 		advance(slot, 1);
-		if (slot->sent < HURRIED_COUNT && hurry_count < HURRY_SIZE) {
+		if (begins(slot) && hurry_count < HURRY_SIZE) {
 			slot->hurried = true;
 			hurry[(hurry_head + hurry_count++) % HURRY_SIZE] = (struct hurry){
 				.slot = number, .life = slot->life, .due = rte_rdtsc() + FRAME_MS * load.tsc_hz / 1000};
