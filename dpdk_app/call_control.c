@@ -16,6 +16,7 @@
 #include "events.h"
 #include "media.h"
 #include "next_hops.h"
+#include "tsc.h"
 #include "worker_calls.h"
 
 #define SWEEP_MS 500u /* every call is looked at once in this time */
@@ -42,7 +43,7 @@ uint64_t call_control_heard_ms(const struct dataplane *dataplane, uint32_t index
 
 	if (last == 0)
 		return 0;
-	ago_ms = (rte_rdtsc() - last) * 1000 / dataplane->tsc_hz;
+	ago_ms = tsc_ago(rte_rdtsc(), last) * 1000 / dataplane->tsc_hz;
 	return ago_ms < dataplane->now_ms ? dataplane->now_ms - ago_ms : 1;
 }
 

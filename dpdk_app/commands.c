@@ -50,20 +50,21 @@ void commands_free(struct commands *commands)
 	free(commands);
 }
 
-void commands_send(struct commands *commands, unsigned int index, const struct lcore_command *command)
+int commands_send(struct commands *commands, unsigned int index, const struct lcore_command *command)
 {
 	struct waiting_command *waiting;
 
 	if (commands->first[index] == NULL && lcore_command(commands->lcores[index], command) == 0)
-		return;
+		return 0;
 	waiting = malloc(sizeof(*waiting));
 	if (waiting == NULL) {
 		vl_log_error("no memory to keep a command for lcore %u", index);
-		return;
+		return -ENOMEM;
 	}
 	waiting->command = *command;
 	DL_APPEND(commands->first[index], waiting);
 	commands->waiting++;
+	return 0;
 }
 
 void commands_run(struct commands *commands)

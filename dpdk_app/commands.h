@@ -16,8 +16,8 @@ struct commands;
 struct commands *commands_new(struct lcore *const lcores[], unsigned int count);
 void commands_free(struct commands *commands);
 
-/* Hand a command to lcore `index`, now or as soon as its ring has room. Fails only without memory, which is logged. */
-void commands_send(struct commands *commands, unsigned int index, const struct lcore_command *command);
+/* Hand a command to lcore `index`, now or as soon as its ring has room. Returns 0 or -ENOMEM: the lcore never gets it (logged). */
+int commands_send(struct commands *commands, unsigned int index, const struct lcore_command *command);
 
 /* Move on what waits; every turn of the control loop. */
 void commands_run(struct commands *commands);

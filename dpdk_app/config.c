@@ -139,6 +139,21 @@ static void check_trunk(const struct config *config, size_t t, struct vl_errors 
 	}
 }
 
+static void check_shards(const struct config *config, struct vl_errors *errors)
+{
+	char path[VL_JSON_PATH_SIZE];
+
+	for (size_t s = 0; s < config->workers.shard_count; s++) {
+		for (size_t o = 0; o < s; o++) {
+			if (config->workers.shards[o].uid != config->workers.shards[s].uid)
+				continue;
+			snprintf(path, sizeof(path), "workers.shards[%zu].uid", s);
+			vl_errors_add(
+				errors, path, "%u is the uid of workers.shards[%zu] already", config->workers.shards[s].uid, o);
+		}
+	}
+}
+
 static void check_all(struct config *config, struct vl_errors *errors)
 {
 	check_address(&config->listen.ip, "listen", errors);
@@ -147,6 +162,7 @@ static void check_all(struct config *config, struct vl_errors *errors)
 	check_ports(config, errors);
 	for (size_t t = 0; t < config->trunk_count; t++)
 		check_trunk(config, t, errors);
+	check_shards(config, errors);
 	if ((config->workers.ring_slots & (config->workers.ring_slots - 1)) != 0)
 		vl_errors_add(errors, "workers.ring_slots", "%u is not a power of two", config->workers.ring_slots);
 	if (config->learning.total_per_second < config->learning.packets_per_second)
@@ -228,6 +244,18 @@ uint32_t config_trunk_rate(const struct config *config, size_t trunk)
 	uint32_t set = config->trunks[trunk].max_packets_per_second;
 
 	return set != 0 ? set : config->sessions.max * RECEIVE_FLOW_RATE;
+}
+
+bool config_shard_serves(const struct config_shard *shard, const char *user)
+{
+	for (size_t i = 0; i < shard->user_count; i++) {
+		size_t len = strlen(shard->users[i]);
+
+		if (shard->users[i][len - 1] == '*' ? strncmp(shard->users[i], user, len - 1) == 0
+						    : strcmp(shard->users[i], user) == 0)
+			return true;
+	}
+	return false;
 }
 
 int config_trunk_of(const struct config *config, const struct ip_address *source)

@@ -18,6 +18,7 @@
 #define CONFIG_PATH_SIZE   108 /* of a UNIX socket: sun_path */
 #define CONFIG_TRUNKS_MAX  256
 #define CONFIG_SOURCES_MAX 64
+#define CONFIG_SHARDS_MAX  256
 #define CONFIG_FILE_MAX	   (1024u * 1024u) /* bytes */
 
 enum config_port_mode { CONFIG_PORT_SHARED, CONFIG_PORT_DEDICATED };
@@ -51,6 +52,13 @@ struct config_trunk {
 	uint32_t max_packets_per_second; /* 0: config_trunk_rate() decides */
 };
 
+/* What an account's workers may serve. */
+struct config_shard {
+	uint32_t uid;
+	char (*users)[CONFIG_NAME_SIZE]; /* exact names, or beginnings with a * behind */
+	size_t user_count;
+};
+
 struct config {
 	char node[CONFIG_NAME_SIZE]; /* empty: use the machine's host name */
 	struct config_listen listen;
@@ -71,6 +79,8 @@ struct config {
 		uint32_t max, ring_slots, timeout_s;
 		uint32_t *uids;
 		size_t uid_count;
+		struct config_shard *shards;
+		size_t shard_count;
 	} workers;
 	struct {
 		char control[CONFIG_PATH_SIZE], workers[CONFIG_PATH_SIZE];
@@ -118,6 +128,9 @@ int config_trunk_find(const struct config *config, const char *name);
  * Any thread.
  */
 uint32_t config_trunk_rate(const struct config *config, size_t trunk);
+
+/* Whether a worker of this account may serve the user. Any thread. */
+bool config_shard_serves(const struct config_shard *shard, const char *user);
 
 /* Index of the trunk whose sources contain this address, -1 when none does; there is at most one. Any thread. */
 int config_trunk_of(const struct config *config, const struct ip_address *source);

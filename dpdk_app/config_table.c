@@ -147,7 +147,7 @@ static const struct vl_setting sessions_table[] = {
 		.meaning = "a call from which no packet came for so long is ended"},
 	{IN_CONFIG("hold_timeout_s", sessions.hold_timeout_s, INTEGER), .min = 5, .max = 604800, .fallback = "3600", .unit = "s",
 		.meaning = "the same for a call on hold"},
-	{IN_CONFIG("quarantine_s", sessions.quarantine_s, INTEGER), .max = 3600, .fallback = "30", .unit = "s",
+	{IN_CONFIG("quarantine_s", sessions.quarantine_s, INTEGER), .min = 1, .max = 3600, .fallback = "30", .unit = "s",
 		.meaning = "how long the port and the flow of an ended call are refused, so that its late packets reach no other "
 			   "call"},
 	END};
@@ -163,6 +163,35 @@ static const struct vl_setting learning_table[] = {
 
 static const struct vl_setting uid_element[] = {
 	{.name = "", .type = VL_SETTING_INTEGER, .size = sizeof(uint32_t), .max = 4294967294}, END};
+#define PATTERN_EXPECTED "a user, or the beginning of one with a * behind"
+/* A user's name, "team-*", or "*". */
+static bool is_pattern(const char *text)
+{
+	char name[CONFIG_NAME_SIZE];
+	size_t len = strlen(text);
+
+	if (len == 0 || len >= sizeof(name) || text[len - 1] != '*')
+		return vl_setting_user(text);
+	memcpy(name, text, len - 1);
+	name[len - 1] = '\0';
+	return len == 1 || vl_setting_user(name);
+}
+
+static const struct vl_setting pattern_element[] = {{.name = "",
+							    .type = VL_SETTING_STRING,
+							    .size = CONFIG_NAME_SIZE,
+							    .min = 1,
+							    .valid = is_pattern,
+							    .expected = PATTERN_EXPECTED},
+	END};
+static const struct vl_setting shard_table[] = {
+	{ROW("uid", config_shard, uid, INTEGER), .required = true, .max = 4294967294, .meaning = "the account"},
+	{ROW("users", config_shard, users, LIST), .required = true, .count = OF(config_shard, user_count), .min = 1, .max = 65536,
+		.members = pattern_element,
+		.meaning = "users its workers may serve; `team-*` means every user that begins with `team-`"},
+	END};
+static const struct vl_setting shard_element[] = {
+	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct config_shard), .members = shard_table}, END};
 static const struct vl_setting workers_table[] = {{IN_CONFIG("max", workers.max, INTEGER), .min = 1, .max = 64, .fallback = "16",
 							  .unit = "workers", .meaning = "workers connected at one time"},
 	{IN_CONFIG("ring_slots", workers.ring_slots, INTEGER), .min = 256, .max = 1048576, .fallback = "16384", .unit = "slots",
@@ -170,7 +199,11 @@ static const struct vl_setting workers_table[] = {{IN_CONFIG("max", workers.max,
 	{IN_CONFIG("timeout_s", workers.timeout_s, INTEGER), .min = 2, .max = 600, .fallback = "5", .unit = "s",
 		.meaning = "a worker that says nothing for so long is cut off"},
 	{IN_CONFIG("uids", workers.uids, LIST), .count = OF(config, workers.uid_count), .max = 64, .members = uid_element,
-		.fallback = "[]", .meaning = "users that may run workers, besides root and the data plane's own"},
+		.fallback = "[]",
+		.meaning = "accounts that may run workers, besides root, the data plane's own and those in `shards`"},
+	{IN_CONFIG("shards", workers.shards, LIST), .count = OF(config, workers.shard_count), .max = CONFIG_SHARDS_MAX,
+		.members = shard_element, .fallback = "[]",
+		.meaning = "accounts whose workers may serve only some users; a worker that claims another is refused"},
 	END};
 
 static const struct vl_setting sockets_table[] = {

@@ -19,13 +19,15 @@
 #include "next_hops.h"
 #include "worker_calls.h"
 
-#define TICK_MS	     1	/* with calls */
-#define TICK_IDLE_MS 10 /* without: ARP and ping may wait that long */
+#define TICK_MS	      1	 /* with calls */
+#define TICK_IDLE_MS  10 /* without: ARP and ping may wait that long */
+#define NEIGHBOURS_MS 10 /* between looks at all next hops: their timers are hundreds of milliseconds */
 
 struct loop {
 	struct dataplane *dataplane;
 	int epoll, signals;
 	bool end;
+	uint64_t neighbours_ms; /* next look at them */
 };
 
 static int watch(int epoll, int fd)
@@ -88,7 +90,10 @@ static void turn(struct loop *loop)
 	control_socket_poll(dataplane->control);
 	worker_calls_run(dataplane);
 	call_control_run(dataplane);
-	next_hops_run(dataplane->next_hops, dataplane->now_ms);
+	if (dataplane->now_ms >= loop->neighbours_ms) {
+		next_hops_run(dataplane->next_hops, dataplane->now_ms);
+		loop->neighbours_ms = dataplane->now_ms + NEIGHBOURS_MS;
+	}
 	binding_expire(dataplane->binding, dataplane->now_ms);
 	session_table_reclaim(dataplane->table);
 	commands_run(dataplane->commands);

@@ -3,7 +3,6 @@
 #include "control_socket.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +13,12 @@
 #include <unistd.h>
 
 #include "../shared/log.h"
+#include "../shared/spare.h"
 
 #define INPUT_SIZE	(2u * VL_JSON_RPC_MESSAGE_MAX) /* a value of the greatest length and what leads up to it */
 #define OUTPUT_PAUSE	(64u * 1024u)		       /* a client with more than this unread is not asked for requests */
 #define EVENT_NAME_SIZE 64
+#define REQUESTS_A_TURN 16u /* of one client, so that none keeps the thread that also learns calls */
 #define BACKLOG		64
 
 struct client {
@@ -26,6 +27,7 @@ struct client {
 	uint32_t interest; /* epoll events asked for */
 	bool dead;	   /* to be closed at the end of the turn */
 	bool ended;	   /* the peer will send nothing more */
+	bool more;	   /* its input may hold requests for the next turn */
 	uint64_t events;   /* bit per event subscribed to */
 	struct ucred peer;
 	struct vl_json_rpc_splitter splitter;
@@ -121,7 +123,7 @@ int control_socket_open(const char *path, mode_t mode, const struct control_sock
 		return -ENOMEM;
 	}
 	new->listener = -1;
-	new->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	new->spare = vl_spare_open();
 	new->methods = methods;
 	new->events = events;
 	new->context = context;
@@ -341,13 +343,18 @@ static void client_broken(struct client *client, int why)
 	client_write(client);
 }
 
-/* Answer every complete value in the input, as long as the client reads what it gets. */
+/* Answer complete values in the input, as long as the client reads what it gets, up to the share of one turn. */
 static void client_answer(struct client *client)
 {
 	size_t start, end, used = 0;
+	unsigned int answered = 0;
 	int r = 0;
 
+	client->more = false;
 	while (!client->dead && client_unread(client) < OUTPUT_PAUSE) {
+		client->more = answered == REQUESTS_A_TURN;
+		if (client->more)
+			break;
 		r = vl_json_rpc_split(&client->splitter, client->input + used, client->input_len - used, &start, &end);
 		if (r <= 0)
 			break;
@@ -358,6 +365,7 @@ static void client_answer(struct client *client)
 		else if (errno == ENOMEM)
 			client->dead = true;
 		used += end;
+		answered++;
 		client_write(client);
 	}
 	if (r < 0) {
@@ -390,18 +398,20 @@ static void client_read(struct client *client)
 
 /*
  * After anything happened to a client: write, answer, ask for what it waits on, or find that it is done. Nothing is written
- * behind the answers, so when nothing is unread then no complete value is left in the input.
+ * behind the answers, so when nothing is unread then no complete value is left in the input, unless there is more for the next
+ * turn; to get that, it asks to write, which it nearly always may.
  */
 static void client_turn(struct client *client)
 {
 	client_write(client);
 	client_answer(client);
-	if (client->ended && client_unread(client) == 0)
+	if (client->ended && !client->more && client_unread(client) == 0)
 		client->dead = true;
 	if (client->dead)
 		return;
-	bool paused = client_unread(client) >= OUTPUT_PAUSE || client->ended;
-	uint32_t interest = (paused ? 0u : (uint32_t)EPOLLIN) | (client_unread(client) > 0 ? (uint32_t)EPOLLOUT : 0u);
+	bool paused = client_unread(client) >= OUTPUT_PAUSE || client->ended || client->more;
+	bool writes = client_unread(client) > 0 || client->more;
+	uint32_t interest = (paused ? 0u : (uint32_t)EPOLLIN) | (writes ? (uint32_t)EPOLLOUT : 0u);
 	struct epoll_event event = {.events = interest, .data.ptr = client};
 	if (interest != client->interest && epoll_ctl(client->control->epoll, EPOLL_CTL_MOD, client->fd, &event) < 0)
 		client->dead = true;
@@ -411,11 +421,7 @@ static void client_turn(struct client *client)
 /* Out of descriptors: a connection left in the backlog would keep the owner awake, so it is accepted and closed. */
 static void turn_away(struct control_socket *control)
 {
-	close(control->spare);
-	int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	vl_spare_turn_away(&control->spare, control->listener);
 	control->counts.refused++;
 	vl_log_warning("control client refused: the process has no descriptor left");
 }
@@ -424,7 +430,7 @@ static void accept_clients(struct control_socket *control)
 {
 	for (unsigned int i = 0; i < CONTROL_SOCKET_CLIENTS_MAX; i++) {
 		int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		if (fd < 0 && vl_spare_needed(errno))
 			turn_away(control);
 		if (fd < 0)
 			return;

@@ -48,7 +48,7 @@
 	X(PLAYOUT_FLUSHED, "playout_flushed", "frame dropped by a flush (barge-in)")                                     \
 	X(TX_NO_BUFFER, "tx_no_buffer", "mempool empty when a frame was due")                                            \
 	X(TX_FULL, "tx_full", "transmit queue of the port full")                                                         \
-	X(TX_NO_NEIGHBOUR, "tx_no_neighbour", "link address of the next hop not known yet")                              \
+	X(TX_NO_NEIGHBOUR, "tx_no_neighbour", "beat without a packet: caller's port or next hop not known yet")          \
 	X(CONTROL_FULL, "control_full", "ring to or from the control thread full")
 
 enum drop_reason {

@@ -252,11 +252,17 @@ static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf,
 	struct playout_packet packet;
 	bool used = false;
 
+	if (unlikely(!target->ready)) {
+		/* Frames wait in the queue; of a worker that goes on sending, the caller will hear the beginning (playout_full). */
+		playout_skip(&session->playout);
+		lcore_drop(lcore, DROP_TX_NO_NEIGHBOUR, 1);
+		if (unlikely(session->sender.drained_pending))
+			report_drained(lcore, index, session);
+		return false;
+	}
 	playout_beat(&session->playout, &packet);
 	if (packet.action != PLAYOUT_SEND_NOTHING) {
-		if (unlikely(!target->ready)) {
-			lcore_drop(lcore, DROP_TX_NO_NEIGHBOUR, 1);
-		} else if (unlikely(mbuf == NULL)) {
+		if (unlikely(mbuf == NULL)) {
 			lcore_drop(lcore, DROP_TX_NO_BUFFER, 1);
 		} else {
 			build(mbuf, &target->headers, session->playout.ssrc, &packet);

@@ -22,6 +22,7 @@
 #include "call_control.h"
 #include "events.h"
 #include "next_hops.h"
+#include "sources.h"
 
 #define BURST		 32u
 #define BURSTS_PER_TURN	 8u /* per lcore */
@@ -203,7 +204,7 @@ static void take_rtp(struct media *media, unsigned int lcore, struct rte_mbuf *m
 	struct binding_verdict verdict;
 	struct call *call;
 
-	if (config_trunk_of(dataplane->config, &packet->key.remote) < 0) {
+	if (sources_find(dataplane->sources, &packet->key.remote) < 0) {
 		drop(media, mbuf, DROP_SOURCE_UNKNOWN);
 		return;
 	}

@@ -136,6 +136,11 @@ static void beat_frame(struct session_playout *playout, struct playout_packet *p
 	add(playout->frames, 1);
 }
 
+void playout_skip(struct session_playout *playout)
+{
+	playout->timestamp += PLAYOUT_SAMPLES;
+}
+
 void playout_beat(struct session_playout *playout, struct playout_packet *packet)
 {
 	packet->payload_type = playout->payload_type;

@@ -83,5 +83,11 @@ unsigned int playout_flush(struct session_playout *playout, uint32_t turn);
 /* The worker wants to know when all that is queued now has been sent. Owning lcore. Returns 0, -ESTALE. */
 int playout_mark(struct session_playout *playout, uint32_t turn);
 
+/*
+ * One 20 ms beat on which nothing can be sent, because nobody knows yet where to: only time goes on. What is queued waits, a MARK is not reached,
+ * the stream does not begin. Owning lcore.
+ */
+void playout_skip(struct session_playout *playout);
+
 /* One 20 ms beat: what to send now. Always advances the timestamp; the sequence only with a packet. Owning lcore. */
 void playout_beat(struct session_playout *playout, struct playout_packet *packet);

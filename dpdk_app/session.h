@@ -27,7 +27,7 @@
 /* Where the packets of a call go. Built by the control thread, sent to the owning lcore by value (LCORE_PLAYOUT_*). */
 struct lcore_target {
 	uint16_t port; /* ethdev port to send on */
-	bool ready;    /* next hop known; false: frames are taken and counted tx_no_neighbour */
+	bool ready;    /* next hop known; false: frames wait, beats are counted tx_no_neighbour */
 	struct header_template headers;
 };
 

@@ -76,6 +76,20 @@ static int start_basics(struct dataplane *dataplane)
 	return 0;
 }
 
+/* A NIC that was taken from the kernel for nothing is most likely a wrong listen.port or a missing -a. */
+static void tell_unused_ports(uint16_t used)
+{
+	uint16_t id;
+
+	RTE_ETH_FOREACH_DEV(id)
+	{
+		char name[RTE_ETH_NAME_MAX_LEN];
+
+		if (id != used && rte_eth_dev_get_name_by_port(id, name) == 0)
+			vl_log_warning("Ethernet port %u (%s) of the EAL is not used: listen.port is %u", id, name, used);
+	}
+}
+
 static int start_port(struct dataplane *dataplane)
 {
 	const struct config *config = dataplane->config;
@@ -93,6 +107,7 @@ static int start_port(struct dataplane *dataplane)
 	if (config->listen.port >= PORTS_MAX || !rte_eth_dev_is_valid_port(config->listen.port))
 		return fail(dataplane, "listen.port: the EAL has no Ethernet port %u (it found %u, numbered from 0)",
 			config->listen.port, rte_eth_dev_count_avail());
+	tell_unused_ports(config->listen.port);
 	socket_id = rte_eth_dev_socket_id(config->listen.port);
 	dataplane->pool = port_pool_new("voxlane", port_pool_count(&settings, 1), dataplane->lcore_count + 1,
 		socket_id < 0 ? (int)rte_socket_id() : socket_id, error);
@@ -276,6 +291,8 @@ static int start_workers(struct dataplane *dataplane)
 		.mode = WORKERS_SOCKET_MODE,
 		.uids = config->workers.uids,
 		.uid_count = config->workers.uid_count,
+		.shards = config->workers.shards,
+		.shard_count = config->workers.shard_count,
 		.timeout_ms = 1000u * config->workers.timeout_s,
 		.ring_slots = config->workers.ring_slots,
 		.lcores = dataplane->lcore_count,

@@ -258,13 +258,17 @@ static int show_workers(struct dataplane *dataplane, const char *params, struct 
 	rte_tel_data_start_dict(to);
 	for (unsigned int slot = 0; slot < WORKERS_SLOTS; slot++) {
 		struct rte_tel_data *dict;
+		char key[16];
 
 		worker = workers_at(dataplane->workers, slot);
 		if (worker == NULL)
 			continue;
-		dict = add_dict(to, worker->name);
+		/* DPDK takes only letters, digits, _ and / in a key, and a worker's name may have more. */
+		snprintf(key, sizeof(key), "%u", slot);
+		dict = add_dict(to, key);
 		if (dict == NULL)
 			return -ENOMEM;
+		rte_tel_data_add_dict_string(dict, "worker", worker->name);
 		add_u64(dict, "pid", (uint64_t)worker->peer.pid);
 		add_u64(dict, "calls_given", worker->calls);
 		add_u64(dict, "capacity", worker->capacity);

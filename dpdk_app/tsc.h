@@ -12,3 +12,9 @@
  * Returns Hz.
  */
 uint64_t tsc_measure_hz(uint32_t ms);
+
+/* Cycles from `then` to `now`; 0 when another core's `then` was read after our `now`. Any thread. */
+static inline uint64_t tsc_ago(uint64_t now, uint64_t then)
+{
+	return then < now ? now - then : 0;
+}

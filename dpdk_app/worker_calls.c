@@ -130,8 +130,12 @@ static int attach(void *context, unsigned int slot, struct vl_channel *channel)
 	struct lcore_command command = {.type = LCORE_WORKER_ATTACH, .worker_slot = (uint8_t)slot, .worker = channel};
 
 	memset(&dataplane->detach[slot], 0, sizeof(dataplane->detach[slot]));
-	for (unsigned int i = 0; i < dataplane->lcore_count; i++)
-		commands_send(dataplane->commands, i, &command);
+	for (unsigned int i = 0; i < dataplane->lcore_count; i++) {
+		int result = commands_send(dataplane->commands, i, &command);
+
+		if (result < 0)
+			return result;
+	}
 	return 0;
 }
 
@@ -143,8 +147,11 @@ static bool detach(void *context, unsigned int slot)
 	struct rte_rcu_qsbr *qsbr = session_table_qsbr(dataplane->table);
 
 	if (!dataplane->detach[slot].asked) {
-		for (unsigned int i = 0; i < dataplane->lcore_count; i++)
-			commands_send(dataplane->commands, i, &command);
+		/* An lcore that was not told may still use the channel: all again in the next turn, twice does no harm. */
+		for (unsigned int i = 0; i < dataplane->lcore_count; i++) {
+			if (commands_send(dataplane->commands, i, &command) < 0)
+				return false;
+		}
 		dataplane->detach[slot].asked = true;
 	}
 	if (!dataplane->detach[slot].started) {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../shared/log.h"
+#include "../shared/spare.h"
 #include "worker_messages.h"
 #include "worker_outbox.h"
 
@@ -27,6 +28,7 @@ struct workers {
 	struct workers_ops ops;
 	void *context;
 	int listener, epoll;
+	int spare; /* given up for a moment to turn a worker away when the process is out of descriptors */
 	struct worker workers[WORKERS_SLOTS];
 	char message[VL_LINK_MESSAGE_MAX + 1];
 };
@@ -50,6 +52,7 @@ struct workers *workers_new(
 	workers->ops = *ops;
 	workers->context = context;
 	workers->listener = -1;
+	workers->spare = vl_spare_open();
 	workers->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (workers->epoll < 0) {
 		error = errno;
@@ -121,6 +124,8 @@ void workers_free(struct workers *workers)
 		unlink(workers->path);
 	if (workers->epoll >= 0)
 		close(workers->epoll);
+	if (workers->spare >= 0)
+		close(workers->spare);
 	free(workers->path);
 	free(workers);
 }
@@ -130,9 +135,18 @@ int workers_fd(const struct workers *workers)
 	return workers->epoll;
 }
 
+static const struct config_shard *shard_of(const struct workers *workers, uid_t uid)
+{
+	for (size_t i = 0; i < workers->settings.shard_count; i++) {
+		if (workers->settings.shards[i].uid == uid)
+			return &workers->settings.shards[i];
+	}
+	return NULL;
+}
+
 static bool uid_accepted(const struct workers *workers, uid_t uid)
 {
-	if (uid == 0 || uid == geteuid())
+	if (uid == 0 || uid == geteuid() || shard_of(workers, uid) != NULL)
 		return true;
 	for (size_t i = 0; i < workers->settings.uid_count; i++) {
 		if (workers->settings.uids[i] == uid)
@@ -167,9 +181,9 @@ static void accept_workers(struct workers *workers, uint64_t now_ms)
 		}
 		event.data.u32 = slot - 1;
 		if (!uid_accepted(workers, peer.uid)) {
-			vl_log_warning("worker link: refused pid %d: uid %u is not in workers.uids", (int)peer.pid,
+			vl_log_warning("worker link: refused pid %d: uid %u is not in workers.uids or shards", (int)peer.pid,
 				(unsigned int)peer.uid);
-			refuse(link, "this uid is not in workers.uids of the data plane's configuration");
+			refuse(link, "this uid is not in workers.uids or workers.shards of the data plane's configuration");
 			close(link);
 		} else if (worker == NULL || epoll_ctl(workers->epoll, EPOLL_CTL_ADD, link, &event) < 0) {
 			vl_log_warning("worker link: refused pid %d: workers.max = %u are connected", (int)peer.pid,
@@ -185,6 +199,32 @@ static void accept_workers(struct workers *workers, uint64_t now_ms)
 				.heard_ms = now_ms};
 		}
 	}
+	if (vl_spare_needed(-link)) {
+		vl_log_warning("worker link refused: the process has no descriptor left");
+		vl_spare_turn_away(&workers->spare, workers->listener);
+	}
+}
+
+/* The first of the users that the worker's account may not serve; NULL when it may serve all. */
+static const char *foreign_user(const struct workers *workers, const struct worker *worker, const cJSON *users)
+{
+	const struct config_shard *shard = shard_of(workers, worker->peer.uid);
+	const cJSON *item;
+
+	if (shard == NULL)
+		return NULL;
+	cJSON_ArrayForEach(item, users)
+	{
+		if (!config_shard_serves(shard, item->valuestring))
+			return item->valuestring;
+	}
+	return NULL;
+}
+
+static void say_foreign(char reason[WORKER_REASON_SIZE], const struct worker *worker, const char *user)
+{
+	snprintf(reason, WORKER_REASON_SIZE, "user %s is not in workers.shards of its uid %u", user,
+		(unsigned int)worker->peer.uid);
 }
 
 static int add_users(struct worker *worker, const cJSON *users)
@@ -243,6 +283,8 @@ out:
 static void take_hello(struct workers *workers, unsigned int slot, const cJSON *body)
 {
 	struct worker *worker = &workers->workers[slot];
+	const cJSON *users = cJSON_GetObjectItemCaseSensitive(body, "users");
+	const char *foreign = foreign_user(workers, worker, users);
 	struct worker_hello hello;
 	char reason[WORKER_REASON_SIZE] = "";
 	int result;
@@ -258,10 +300,12 @@ static void take_hello(struct workers *workers, unsigned int slot, const cJSON *
 	if (hello.abi != VL_CHANNEL_ABI)
 		snprintf(reason, sizeof(reason), "channel ABI %u is not spoken here; this data plane speaks %u", hello.abi,
 			VL_CHANNEL_ABI);
+	if (foreign != NULL)
+		say_foreign(reason, worker, foreign);
 	if (reason[0] == 0) {
 		strcpy(worker->name, hello.name); /* length checked with the message */
 		worker->capacity = hello.capacity;
-		result = add_users(worker, cJSON_GetObjectItemCaseSensitive(body, "users"));
+		result = add_users(worker, users);
 		if (result == 0)
 			result = welcome(workers, slot);
 		if (result < 0)
@@ -280,8 +324,16 @@ static void take_hello(struct workers *workers, unsigned int slot, const cJSON *
 static void take_users(struct workers *workers, unsigned int slot, const cJSON *body)
 {
 	struct worker *worker = &workers->workers[slot];
-	int result = add_users(worker, body);
+	const char *foreign = foreign_user(workers, worker, body);
+	char reason[WORKER_REASON_SIZE];
+	int result;
 
+	if (foreign != NULL) {
+		say_foreign(reason, worker, foreign);
+		worker_doom(worker, "%s", reason);
+		return;
+	}
+	result = add_users(worker, body);
 	if (result < 0)
 		worker_doom(worker, result == -ENOSPC ? "it claims more than %u users" : "no memory for its %u users",
 			WORKER_USERS_MAX);

@@ -17,6 +17,7 @@
 #include "../shared/channel.h"
 #include "../shared/link.h"
 #include "calls.h"
+#include "config.h"
 
 #define WORKERS_SLOTS		 64u  /* same value as WORKERS_MAX of lcore.h */
 #define WORKERS_SOCKET_MODE	 0666 /* who may attach is decided by the peer's credentials, not by the file */
@@ -99,6 +100,8 @@ struct workers_settings {
 	mode_t mode;
 	const uint32_t *uids; /* accepted besides our own and root; outlives the module */
 	size_t uid_count;
+	const struct config_shard *shards; /* accounts, accepted too, that serve only some users; outlives the module */
+	size_t shard_count;
 	uint32_t timeout_ms; /* silence after which a worker is cut off */
 	uint32_t ring_slots;
 	unsigned int lcores;

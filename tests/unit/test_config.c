@@ -58,9 +58,10 @@ static const char everything[] =
 	"\"port_mode\":\"shared\",\"allow_nat_rebind\":true},"
 	"{\"name\":\"other\",\"sources\":[\"2001:db8:1::/48\"],\"port_mode\":\"dedicated\"}],"
 	"\"playout\":{\"idle\":\"comfort-noise\"},"
-	"\"sessions\":{\"max\":100000,\"media_timeout_s\":30,\"hold_timeout_s\":60,\"quarantine_s\":0},"
+	"\"sessions\":{\"max\":100000,\"media_timeout_s\":30,\"hold_timeout_s\":60,\"quarantine_s\":1},"
 	"\"learning\":{\"packets_per_second\":100,\"total_per_second\":1000,\"pending\":64},"
-	"\"workers\":{\"max\":2,\"ring_slots\":1024,\"timeout_s\":3,\"uids\":[1000,1001]},"
+	"\"workers\":{\"max\":2,\"ring_slots\":1024,\"timeout_s\":3,\"uids\":[1000,1001],\"shards\":[{\"uid\":1002,\"users\":["
+	"\"admin2\",\"team-*\"]}]},"
 	"\"sockets\":{\"control\":\"/tmp/c.sock\",\"workers\":\"/tmp/w.sock\",\"mode\":\"0600\"},"
 	"\"drain\":{\"timeout_s\":0},\"lcores\":{\"sleep\":false},\"log\":{\"level\":\"debug\"}}";
 
@@ -78,6 +79,10 @@ START_TEST(test_config_everything)
 	ck_assert(c->trunks[0].source_count == 2 && c->trunks[0].allow_nat_rebind &&
 		  c->trunks[1].port_mode == CONFIG_PORT_DEDICATED);
 	ck_assert(c->workers.uid_count == 2 && c->workers.uids[1] == 1001 && c->sockets.mode == 0600);
+	ck_assert(c->workers.shard_count == 1 && c->workers.shards[0].uid == 1002 && c->workers.shards[0].user_count == 2);
+	ck_assert(config_shard_serves(&c->workers.shards[0], "admin2") && config_shard_serves(&c->workers.shards[0], "team-b"));
+	ck_assert(!config_shard_serves(&c->workers.shards[0], "admin") &&
+		  !config_shard_serves(&c->workers.shards[0], "admin23") && !config_shard_serves(&c->workers.shards[0], "team"));
 	ck_assert(!c->lcores.sleep && c->log.level == VL_LOG_DEBUG && c->playout.idle == CONFIG_IDLE_COMFORT_NOISE);
 	ck_assert_int_eq(config_trunk_find(c, "other"), 1);
 	ck_assert_int_eq(config_trunk_find(c, "none"), -1);
@@ -98,6 +103,11 @@ static const struct {
 	{"{", "line 1, column 2: expected a member name in double quotes"},
 	{"{" TRUNKS "}", "listen: is missing"},
 	{"{" LISTEN "}", "trunks: is missing"},
+	{"{" LISTEN "," TRUNKS ",\"sessions\":{\"quarantine_s\":0}}", "sessions.quarantine_s: 0 is not in 1..3600"},
+	{"{" LISTEN "," TRUNKS ",\"workers\":{\"shards\":[{\"uid\":5,\"users\":[\"a*b\"]}]}}",
+		"workers.shards[0].users[0]: 'a*b' is not a user, or the beginning of one with a * behind"},
+	{"{" LISTEN "," TRUNKS ",\"workers\":{\"shards\":[{\"uid\":5,\"users\":[\"a\"]},{\"uid\":5,\"users\":[\"b\"]}]}}",
+		"workers.shards[1].uid: 5 is the uid of workers.shards[0] already"},
 	{"{" LISTEN ",\"trunks\":[]}", "trunks: has 0 elements, not 1 to 256"},
 	{"{" LISTEN "," TRUNKS ",\"trunk\":[]}", "trunk: no such member"},
 	{"{" LISTEN ",\"trunks\":[{\"name\":\"a\",\"sources\":[\"192.168.50.50\",\"192.168.50.5o\"]}]}",

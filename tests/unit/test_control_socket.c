@@ -326,6 +326,30 @@ START_TEST(test_control_socket_limits_clients)
 }
 END_TEST
 
+/* Many requests in one write take many turns, and all are answered, even of a client that sends no more. */
+START_TEST(test_control_socket_shares_the_thread)
+{
+	char text[16384] = "";
+	int fd = client_connect();
+
+	for (unsigned int i = 0; i < 40; i++)
+		strcat(text, REQUEST("echo", "[1]", "1"));
+	control_socket_poll(control);
+	put(fd, text);
+	shutdown(fd, SHUT_WR);
+	control_socket_poll(control);
+	ck_assert_uint_eq(handled, 16);
+	ck_assert_int_eq(poll(&(struct pollfd){.fd = control_socket_fd(control), .events = POLLIN}, 1, 0), 1);
+	control_socket_poll(control);
+	ck_assert_uint_eq(handled, 32);
+	control_socket_poll(control);
+	ck_assert_uint_eq(handled, 40);
+	serve();
+	ck_assert_uint_eq(counts().clients, 0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(test_control_socket_without_descriptors)
 {
 	struct rlimit limit, none;
@@ -414,6 +438,7 @@ int main(void)
 	tcase_add_test(tc, test_control_socket_pauses_slow_reader);
 	tcase_add_test(tc, test_control_socket_cuts_off_broken);
 	tcase_add_test(tc, test_control_socket_limits_clients);
+	tcase_add_test(tc, test_control_socket_shares_the_thread);
 	tcase_add_test(tc, test_control_socket_without_descriptors);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("file");

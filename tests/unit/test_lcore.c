@@ -782,12 +782,18 @@ START_TEST(test_commands)
 	struct session *session = session_table_at(table, 3);
 	uint16_t seq = 65530;
 	uint32_t timestamp = UINT32_MAX - 800;
+	struct vl_record record;
 	uint8_t bytes[256];
 
 	start_playout(ref, false);
-	/* No neighbour yet: the beat goes on, unheard. */
+	/* No neighbour yet: the beat goes on, what the worker says waits, and its MARK with it. */
+	for (uint8_t i = 1; i <= 2; i++)
+		send_record(0, VL_RECORD_FRAME, 3, 77, 0, 160, i);
+	send_record(0, VL_RECORD_MARK, 3, 77, 0, 0, 0);
 	ck_assert_uint_eq(sent(bytes), 0);
-	ck_assert_uint_ge(dropped(DROP_TX_NO_NEIGHBOUR), 1);
+	ck_assert_uint_ge(dropped(DROP_TX_NO_NEIGHBOUR), 2);
+	ck_assert_uint_eq(records(0, NULL, NULL), 0);
+	ck_assert_uint_eq(session->playout.packets, 0);
 	/* A command for an earlier call in the slot does nothing. */
 	lcore_command(lcore, &change);
 	change.type = LCORE_PLAYOUT_TARGET;
@@ -800,9 +806,17 @@ START_TEST(test_commands)
 	change.session = ref;
 	lcore_command(lcore, &change);
 	lcore_turn(lcore);
-	seq = (uint16_t)(seq + session->playout.packets);
-	timestamp += (uint32_t)(160 * session->playout.packets);
-	expect_sent(&seq, &timestamp, 0xff);
+	ck_assert_uint_ne(session->playout.timestamp, timestamp);
+	timestamp = session->playout.timestamp;
+	ck_assert_uint_eq(sent(bytes), 172);
+	ck_assert_uint_eq(bytes[1], 0x80); /* the stream begins here: marker */
+	ck_assert_uint_eq(bytes[2] << 8 | bytes[3], seq++);
+	ck_assert_uint_eq(read32(bytes + 4), timestamp);
+	ck_assert_uint_eq(bytes[12], 1);
+	timestamp += 160;
+	expect_sent(&seq, &timestamp, 2);
+	ck_assert_uint_eq(records(0, &record, NULL), 1);
+	ck_assert_uint_eq(record.type, VL_RECORD_DRAINED);
 	/* A new worker: its turn 0 is heard, the stream goes on. */
 	send_record(0, VL_RECORD_FLUSH, 3, 77, 5, 0, 0);
 	lcore_turn(lcore);

@@ -115,6 +115,10 @@ START_TEST(test_tsc)
 	/* What the EAL says may be rounded to 10 MHz; what we measure is not further away than that. */
 	ck_assert_double_lt(measured / told, 1.01);
 	ck_assert_double_gt(measured / told, 0.99);
+	ck_assert_uint_eq(tsc_ago(30, 10), 20);
+	ck_assert_uint_eq(tsc_ago(10, 10), 0);
+	/* A packet that came between the two readings was heard now, not long ago. */
+	ck_assert_uint_eq(tsc_ago(10, 11), 0);
 }
 END_TEST
 

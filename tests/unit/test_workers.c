@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -111,6 +112,8 @@ static const struct workers_ops fake_ops = {
 	.event = fake_event,
 };
 
+static struct config_shard shards[1]; /* in force while it has users */
+
 static void setup(void)
 {
 	struct workers_settings settings = {.path = t.path,
@@ -120,7 +123,9 @@ static void setup(void)
 		.lcores = 2,
 		.max = 8,
 		.node = "n",
-		.tsc_hz = 1000};
+		.tsc_hz = 1000,
+		.shards = shards,
+		.shard_count = shards[0].user_count > 0 ? 1 : 0};
 
 	memset(&t, 0, sizeof(t));
 	strcpy(t.directory, "/tmp/voxlane-test-XXXXXX");
@@ -561,6 +566,58 @@ START_TEST(test_workers_a_broken_ring_cuts_off)
 }
 END_TEST
 
+START_TEST(test_workers_without_descriptors)
+{
+	struct rlimit limit, none;
+	struct vl_link_peer peer;
+	int link = vl_link_connect(t.path, &peer);
+
+	ck_assert_int_ge(link, 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)link + 1;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	run();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* Turned away, and nothing is left that keeps the owner awake. */
+	ck_assert_int_eq(poll(&(struct pollfd){.fd = workers_fd(t.workers), .events = POLLIN}, 1, 0), 0);
+	ck_assert_str_eq(hear(link, NULL, NULL), "closed");
+	close(link);
+	close(attach("w", "[]", 1));
+	run();
+}
+END_TEST
+
+START_TEST(test_workers_serve_only_users_of_their_shard)
+{
+	static char users[2][CONFIG_NAME_SIZE] = {"admin2", "team-*"};
+	const char *answer;
+	int link;
+
+	teardown();
+	shards[0] = (struct config_shard){.uid = geteuid(), .users = users, .user_count = 2};
+	setup();
+	link = dial();
+	say(link, "{\"hello\": {\"abi\": 1, \"name\": \"w\", \"users\": [\"admin2\", \"agent4\"], \"capacity\": 1}}");
+	answer = hear(link, NULL, NULL);
+	ck_assert_msg(strstr(answer, "{\"refused\":") == answer && strstr(answer, "user agent4 is not in workers.shards") != NULL,
+		"%s", answer);
+	close(link);
+	ck_assert_uint_eq(t.attached, 0);
+	/* And not later either. */
+	link = attach("w", "[\"admin2\", \"team-b\"]", 1);
+	say(link, "{\"users\": [\"team-c\"]}");
+	ck_assert_int_eq(workers_choose(t.workers, "team-c"), 0);
+	say(link, "{\"users\": [\"agent4\"]}");
+	ck_assert_int_eq(workers_choose(t.workers, "agent4"), -ENOENT);
+	ck_assert_uint_eq(t.lost, 1);
+	ck_assert_ptr_nonnull(strstr(t.reason, "user agent4 is not in workers.shards"));
+	close(link);
+	run();
+	shards[0].user_count = 0;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("workers");
@@ -582,6 +639,8 @@ int main(void)
 	tcase_add_test(tcase, test_workers_backlog_keeps_the_order);
 	tcase_add_test(tcase, test_workers_choose_the_emptiest_that_serves_the_user);
 	tcase_add_test(tcase, test_workers_a_broken_ring_cuts_off);
+	tcase_add_test(tcase, test_workers_without_descriptors);
+	tcase_add_test(tcase, test_workers_serve_only_users_of_their_shard);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
