@@ -68,14 +68,17 @@ static void check_ports(const struct config *config, struct vl_errors *errors)
 	const struct config_listen *listen = &config->listen;
 	const uint16_t *range = listen->dedicated_ports;
 
+	if (listen->rtp_port % 2 != 0)
+		vl_errors_add(errors, "listen.rtp_port", "%u is odd; RTP takes an even port and RTCP the next odd one",
+			listen->rtp_port);
 	if (!listen->has_dedicated_ports)
 		return;
 	if (range[0] % 2 != 0)
 		vl_errors_add(errors, "listen.dedicated_ports[0]", "%u is odd; RTP takes the even port of a pair", range[0]);
 	if (range[1] == range[0])
 		vl_errors_add(errors, "listen.dedicated_ports", "has no room for a pair of ports");
-	/* The odd port of the last pair belongs to the range even if it is not in it. */
-	if (listen->rtp_port >= range[0] && listen->rtp_port <= (range[1] | 1))
+	/* The odd port of the last pair belongs to the range even if it is not in it. Pairs overlap when their even ports do. */
+	if (listen->rtp_port % 2 == 0 && listen->rtp_port >= range[0] && listen->rtp_port <= (range[1] | 1))
 		vl_errors_add(errors, "listen.rtp_port", "%u lies in dedicated_ports %u to %u", listen->rtp_port, range[0],
 			range[1] | 1);
 }
@@ -115,6 +118,14 @@ static void check_overlap(const struct config *config, size_t t, size_t index, s
 	}
 }
 
+/* An IPv6 prefix so short that all of IPv4, which is kept as ::ffff:0:0/96, lies in it. */
+static bool holds_v4(const struct ip_prefix *prefix)
+{
+	static const struct ip_address mapped = {{[10] = 0xff, [11] = 0xff}};
+
+	return prefix->length < 96 && ip_prefix_contains(prefix, &mapped);
+}
+
 static void check_trunk(const struct config *config, size_t t, struct vl_errors *errors)
 {
 	const struct config_trunk *trunk = &config->trunks[t];
@@ -134,6 +145,11 @@ static void check_trunk(const struct config *config, size_t t, struct vl_errors 
 		if (!ip_address_is_v4(&trunk->sources[i].address) && !config->has_listen6) {
 			snprintf(path, sizeof(path), "trunks[%zu].sources[%zu]", t, i);
 			vl_errors_add(errors, path, "an IPv6 source needs listen6");
+		} else if (holds_v4(&trunk->sources[i])) {
+			snprintf(path, sizeof(path), "trunks[%zu].sources[%zu]", t, i);
+			vl_errors_add(errors, path,
+				"holds every IPv4 address too (::ffff:0:0/96); say 2000::/3 or 0.0.0.0/0 for what is meant");
+			continue;
 		}
 		check_overlap(config, t, i, errors);
 	}
@@ -166,7 +182,7 @@ static void check_all(struct config *config, struct vl_errors *errors)
 	if ((config->workers.ring_slots & (config->workers.ring_slots - 1)) != 0)
 		vl_errors_add(errors, "workers.ring_slots", "%u is not a power of two", config->workers.ring_slots);
 	if (config->learning.total_per_second < config->learning.packets_per_second)
-		vl_errors_add(errors, "learning.total_per_second", "%u is less than packets_per_second for one source, %u",
+		vl_errors_add(errors, "learning.total_per_second", "%u is less than packets_per_second for one flow, %u",
 			config->learning.total_per_second, config->learning.packets_per_second);
 	if (strcmp(config->sockets.control, config->sockets.workers) == 0)
 		vl_errors_add(errors, "sockets.workers", "'%s' is the control socket", config->sockets.workers);

@@ -84,7 +84,7 @@ static const struct vl_setting listen_table[] = {
 		.present = OF(config_listen, ip.has_gateway),
 		.meaning = "next hop for addresses outside the prefix; without it they cannot be reached"},
 	{ROW("rtp_port", config_listen, rtp_port, INTEGER), .min = 1, .max = 65535, .fallback = "5004",
-		.meaning = "UDP port that the calls of trunks with shared port share"},
+		.meaning = "even UDP port that the calls of trunks with shared port share; RTCP comes to the next odd one"},
 	{ROW("dedicated_ports", config_listen, dedicated_ports, PAIR), .present = OF(config_listen, has_dedicated_ports),
 		.min = 1024, .max = 65535,
 		.meaning = "range from which a call of a trunk with dedicated ports gets an even port for RTP and the next odd "
@@ -154,9 +154,10 @@ static const struct vl_setting sessions_table[] = {
 
 static const struct vl_setting learning_table[] = {
 	{IN_CONFIG("packets_per_second", learning.packets_per_second, INTEGER), .min = 1, .max = 1000000, .fallback = "50",
-		.unit = "packets/s", .meaning = "packets of unknown flows looked at, for one source address"},
+		.unit = "packets/s", .meaning = "packets looked at of one unknown flow (source address, port and SSRC)"},
 	{IN_CONFIG("total_per_second", learning.total_per_second, INTEGER), .min = 1, .max = 10000000, .fallback = "20000",
-		.unit = "packets/s", .meaning = "the same for all sources together"},
+		.unit = "packets/s",
+		.meaning = "the same for all of them together; those of one source address get a quarter of it"},
 	{IN_CONFIG("pending", learning.pending, INTEGER), .min = 16, .max = 65536, .fallback = "1024", .unit = "flows",
 		.meaning = "flows in probation at one time"},
 	END};

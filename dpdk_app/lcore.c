@@ -16,14 +16,15 @@
 
 #include "lcore_internal.h"
 
-#define RTP_CLOCK_HZ	 8000u
-#define US_A_SECOND	 1000000u
-#define NS_A_SECOND	 1000000000u
-#define LATE_BEAT_US	 1000u
-#define DISCOVERY_SOURCE 50u /* packets a second */
-#define DISCOVERY_TOTAL	 2000u
-#define ECHO_SOURCE	 50u
-#define ECHO_TOTAL	 500u
+#define RTP_CLOCK_HZ	   8000u
+#define US_A_SECOND	   1000000u
+#define NS_A_SECOND	   1000000000u
+#define LATE_BEAT_US	   1000u
+#define DISCOVERY_SOURCE   50u /* packets a second */
+#define DISCOVERY_TOTAL	   2000u
+#define LEARN_SOURCE_SHARE 4u /* of learn_total_per_second, the part one address may take */
+#define ECHO_SOURCE	   50u
+#define ECHO_TOTAL	   500u
 
 /* The sleep ladder: turns without work before the next step. */
 #define IDLE_SPIN_TURNS	 64u
@@ -69,7 +70,10 @@ static void private_init(
 	private->late_tsc = private->tsc_hz / US_A_SECOND * LATE_BEAT_US;
 	private->now = rte_rdtsc();
 	private->wheel = wheel_init(wheel_memory, max_sessions, private->tsc_hz, private->now);
-	learn_limit_init(&private->learn, settings->random_key, private->tsc_hz, settings->learn_per_second,
+	learn_limit_init(&private->streams, settings->random_key, private->tsc_hz, settings->learn_per_second,
+		settings->learn_total_per_second);
+	learn_limit_init(&private->learn, settings->random_key, private->tsc_hz,
+		RTE_MAX(settings->learn_per_second, settings->learn_total_per_second / LEARN_SOURCE_SHARE),
 		settings->learn_total_per_second);
 	learn_limit_init(&private->discovery, settings->random_key, private->tsc_hz, DISCOVERY_SOURCE, DISCOVERY_TOTAL);
 	learn_limit_init(&private->echo, settings->random_key, private->tsc_hz, ECHO_SOURCE, ECHO_TOTAL);
@@ -140,6 +144,15 @@ int lcore_add_rx_queue(struct lcore *lcore, uint16_t port, uint16_t queue)
 		return -ENOSPC;
 	private->rx_queues[private->rx_queue_count++] = (struct lcore_rx_queue){.port = port, .queue = queue};
 	return 0;
+}
+
+int lcore_add_rx_queues(struct lcore *lcore, uint16_t port, uint16_t queues, unsigned int lcores)
+{
+	int result = 0;
+
+	for (unsigned int queue = lcore->index; queue < queues && result == 0; queue += lcores)
+		result = lcore_add_rx_queue(lcore, port, (uint16_t)queue);
+	return result;
 }
 
 int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue)
@@ -269,8 +282,9 @@ bool lcore_turn(struct lcore *lcore)
 
 	private->now = rte_rdtsc();
 	work = lcore_take_commands(lcore);
-	work += take_ports(lcore);
+	/* What control kept of a flow is older than anything of it that a port has now. */
 	work += take_control(lcore);
+	work += take_ports(lcore);
 	work += lcore_drain_workers(lcore);
 	work += lcore_beat(lcore);
 	lcore_flush(lcore);

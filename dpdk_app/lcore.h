@@ -102,7 +102,7 @@ struct lcore {
 /* Settings every packet lcore shares. Writer: control, before start, atomic fields also later. */
 struct lcore_settings {
 	bool sleep;		   /* idle ladder on */
-	uint32_t learn_per_second; /* unknown flows' packets per source */
+	uint32_t learn_per_second; /* packets of one unknown flow; an address gets a quarter of the total */
 	uint32_t learn_total_per_second;
 	uint64_t tsc_hz;	/* true rate (tsc.h); 0: rte_get_tsc_hz() */
 	uint64_t random_key[2]; /* of the rate limiter's hash, from the system's random source */
@@ -124,6 +124,11 @@ struct lcore *lcore_new(unsigned int index, unsigned int lcore_id, struct sessio
 	const struct packet_local *local, struct lcore_settings *settings);
 /* Poll this queue. Control thread, before the loop runs. Returns 0, -EINVAL (port id over PORTS_MAX), -ENOSPC. */
 int lcore_add_rx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
+/*
+ * Poll its share of a port's `queues`: those whose number is its index, counted in steps of `lcores`, so that every queue has one
+ * lcore. Control thread, before the loop runs. As lcore_add_rx_queue().
+ */
+int lcore_add_rx_queues(struct lcore *lcore, uint16_t port, uint16_t queues, unsigned int lcores);
 /* Transmit queue of this lcore on `port`; packets for a port without one are counted tx_full. Same rules. Returns 0 or -EINVAL. */
 int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
 /* Free it with every mbuf still in its rings. Control thread, after the loop has ended. NULL is legal. */

@@ -51,7 +51,8 @@ struct lcore_private {
 
 	struct wheel *wheel;
 	struct sources_meter sources; /* media of every trunk */
-	struct learn_limit learn;     /* RTP of unknown flows */
+	struct learn_limit streams;   /* RTP of unknown flows, each */
+	struct learn_limit learn;     /* and all of one address */
 	struct learn_limit discovery; /* ARP and neighbour discovery */
 	struct learn_limit echo;      /* pings */
 };

@@ -119,7 +119,7 @@ static enum drop_reason judge_unknown(struct lcore_private *private, const struc
 		return DROP_RTCP_UNKNOWN;
 	if (again)
 		return DROP_NO_SESSION;
-	if (!learn_limit_take(&private->learn, &packet->key.remote, private->now))
+	if (!learn_limit_take_stream(&private->streams, &private->learn, &packet->key, private->now))
 		return DROP_LEARN_RATE;
 	return DROP_NONE;
 }

@@ -37,3 +37,12 @@ void learn_limit_init(struct learn_limit *limit, const uint64_t key[2], uint64_t
 
 /* Whether one more packet from `source` may pass at `tsc`, which never goes back. The owner. */
 bool learn_limit_take(struct learn_limit *limit, const struct ip_address *source, uint64_t tsc);
+
+/*
+ * Whether one more packet of an unknown stream (address, port and SSRC of its sender) may pass at `tsc`. `streams` limits each
+ * stream, so that one nobody wants does not take a new call's packets; `sources` all the streams of an address, whose ports and
+ * SSRCs are free to invent. What either refuses is charged to neither, so a flood of invented streams fills no bucket of
+ * others. The owner of both.
+ */
+bool learn_limit_take_stream(
+	struct learn_limit *streams, struct learn_limit *sources, const struct flow_key *stream, uint64_t tsc);

@@ -337,6 +337,11 @@ static inline void classify_ipv6(
 	}
 	memcpy(packet->key.local.bytes, ip + 24, 16);
 	memcpy(packet->key.remote.bytes, ip + 8, 16);
+	/* No such address may be on the wire (RFC 4038 4.2, RFC 6890); inside it would be the IPv4 host of that number. */
+	if (ip_address_is_v4(&packet->key.local) || ip_address_is_v4(&packet->key.remote)) {
+		drop(packet, DROP_IP_HEADER);
+		return;
+	}
 	bool ours = is_ours(local, &packet->key.local);
 
 	/* Neighbour discovery also comes to multicast groups. */

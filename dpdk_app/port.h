@@ -30,8 +30,9 @@ struct port {
 	char name[RTE_ETH_NAME_MAX_LEN];
 	char driver[32];
 	struct rte_ether_addr mac;
-	int socket_id;	    /* never SOCKET_ID_ANY */
-	uint16_t rx_queues; /* queue i is polled by packet lcore i; fewer than lcores when the port cannot spread */
+	int socket_id; /* never SOCKET_ID_ANY */
+	uint16_t
+		rx_queues; /* polled by lcore i modulo their number; fewer when the port cannot spread, more when it wants all polled */
 	uint16_t tx_queues; /* lcore i sends on queue i; only lcores below this may own calls on this port */
 	bool rss;	    /* received packets are spread by hash of addresses and ports */
 	bool checks_ipv4;   /* the port verifies IPv4 header checksums: packet_local.check_ipv4_checksum is its negation */

@@ -211,8 +211,9 @@ static int start_lcores(struct dataplane *dataplane)
 		int result = 0;
 
 		dataplane->lcores[index] = lcore;
-		if (lcore != NULL && index < dataplane->port.rx_queues)
-			result = lcore_add_rx_queue(lcore, dataplane->port.id, (uint16_t)index);
+		if (lcore != NULL)
+			result =
+				lcore_add_rx_queues(lcore, dataplane->port.id, dataplane->port.rx_queues, dataplane->lcore_count);
 		if (lcore != NULL && index < dataplane->port.tx_queues && result == 0)
 			result = lcore_set_tx_queue(lcore, dataplane->port.id, (uint16_t)index);
 		if (lcore == NULL || result < 0) {

@@ -140,10 +140,13 @@ static const struct {
 		"listen.dedicated_ports: has no room for a pair of ports"},
 	{"{\"listen\":{\"address\":\"10.77.0.1\",\"prefix_length\":24,\"rtp_port\":20101,\"dedicated_ports\":[20000,20100]}"
 	 "," TRUNKS "}",
-		"listen.rtp_port: 20101 lies in dedicated_ports 20000 to 20101"},
+		"listen.rtp_port: 20101 is odd; RTP takes an even port and RTCP the next odd one"},
 	{"{\"listen\":{\"address\":\"10.77.0.1\",\"prefix_length\":24,\"rtp_port\":20000,\"dedicated_ports\":[20000,20100]}"
 	 "," TRUNKS "}",
 		"listen.rtp_port: 20000 lies in dedicated_ports 20000 to 20101"},
+	{"{\"listen\":{\"address\":\"10.77.0.1\",\"prefix_length\":24,\"rtp_port\":19999,\"dedicated_ports\":[20000,20100]}"
+	 "," TRUNKS "}",
+		"listen.rtp_port: 19999 is odd; RTP takes an even port and RTCP the next odd one"},
 	{"{\"listen\":{\"address\":\"10.77.0.1\",\"prefix_length\":24,\"vlan\":0}," TRUNKS "}",
 		"listen.vlan: 0 is not in 1..4094"},
 	{"{" LISTEN ",\"trunks\":[{\"name\":\"a\",\"sources\":[\"10.0.0.1\"],\"port_mode\":\"dedicated\"}]}",
@@ -161,10 +164,18 @@ static const struct {
 		"trunks[1].sources[0]: 10.0.0.1/32 of trunk 'b' overlaps 10.0.0.1/32 of trunk 'a' (trunks[0].sources[0])"},
 	{"{" LISTEN ",\"trunks\":[{\"name\":\"a\",\"sources\":[\"2001:db8::/32\"]}]}",
 		"trunks[0].sources[0]: an IPv6 source needs listen6"},
+	{"{" LISTEN ",\"listen6\":{\"address\":\"2001:db8::1\",\"prefix_length\":64},"
+	 "\"trunks\":[{\"name\":\"a\",\"sources\":[\"::/0\"]}]}",
+		"trunks[0].sources[0]: holds every IPv4 address too (::ffff:0:0/96); say 2000::/3 or 0.0.0.0/0 for what is "
+		"meant"},
+	{"{" LISTEN ",\"listen6\":{\"address\":\"2001:db8::1\",\"prefix_length\":64},"
+	 "\"trunks\":[{\"name\":\"a\",\"sources\":[\"2000::/3\",\"::/32\"]}]}",
+		"trunks[0].sources[1]: holds every IPv4 address too (::ffff:0:0/96); say 2000::/3 or 0.0.0.0/0 for what is "
+		"meant"},
 	{"{" LISTEN "," TRUNKS ",\"workers\":{\"ring_slots\":1000}}", "workers.ring_slots: 1000 is not a power of two"},
 	{"{" LISTEN "," TRUNKS ",\"workers\":{\"uids\":[-1]}}", "workers.uids[0]: -1 is not in 0..4294967294"},
 	{"{" LISTEN "," TRUNKS ",\"learning\":{\"total_per_second\":10}}",
-		"learning.total_per_second: 10 is less than packets_per_second for one source, 50"},
+		"learning.total_per_second: 10 is less than packets_per_second for one flow, 50"},
 	{"{" LISTEN "," TRUNKS ",\"sockets\":{\"control\":\"/a\",\"workers\":\"/a\"}}",
 		"sockets.workers: '/a' is the control socket"},
 	{"{" LISTEN "," TRUNKS ",\"sockets\":{\"control\":\"a\"}}", "sockets.control: is not"},

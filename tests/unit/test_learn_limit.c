@@ -156,11 +156,65 @@ START_TEST(test_key)
 }
 END_TEST
 
+static struct learn_limit streams;
+
+static struct flow_key stream_of(uint32_t address, uint16_t port, uint32_t ssrc)
+{
+	return (struct flow_key){.remote = v4(address), .remote_port = port, .ssrc = ssrc};
+}
+
+/* Two streams that nobody wants, at the full rate of telephony each, cost a new call of the same server nothing. */
+START_TEST(test_stray_streams)
+{
+	struct flow_key strays[2] = {stream_of(1, 20000, 1), stream_of(1, 20002, 2)};
+
+	learn_limit_init(&streams, key, HZ, 50, 20000);
+	learn_limit_init(&limit, key, HZ, 5000, 20000);
+	for (uint32_t i = 0; i < 50 * 60; i++) {
+		uint64_t tsc = 1 + (uint64_t)i * (HZ / 50);
+		struct flow_key call = stream_of(1, 30000, i / 10);
+
+		learn_limit_take_stream(&streams, &limit, &strays[0], tsc);
+		learn_limit_take_stream(&streams, &limit, &strays[1], tsc);
+		ck_assert_msg(learn_limit_take_stream(&streams, &limit, &call, tsc), "packet %u", i);
+	}
+}
+END_TEST
+
+/* A flood of one stream passes at its own rate; of invented streams at the address's, and others keep theirs. */
+START_TEST(test_stream_floods)
+{
+	uint32_t one = 0, invented = 0, refused = 0;
+
+	learn_limit_init(&streams, key, HZ, 50, 20000);
+	learn_limit_init(&limit, key, HZ, 5000, 20000);
+	for (uint32_t i = 0; i < 200000; i++) {
+		uint64_t tsc = 1 + (uint64_t)i * (HZ / 100000);
+		struct flow_key same = stream_of(1, 20000, 1);
+		struct flow_key other = stream_of(2, (uint16_t)(i * 7919), i * 2654435761u);
+
+		one += learn_limit_take_stream(&streams, &limit, &same, tsc);
+		invented += learn_limit_take_stream(&streams, &limit, &other, tsc);
+		if (i % 1000 == 0) {
+			struct flow_key call = stream_of(1000 + i, 30000, i);
+
+			refused += !learn_limit_take_stream(&streams, &limit, &call, tsc);
+		}
+	}
+	ck_assert_uint_ge(one, 100);
+	ck_assert_uint_le(one, 120);
+	ck_assert_uint_ge(invented, 10000);
+	ck_assert_uint_le(invented, 11500);
+	ck_assert_uint_eq(refused, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("learn_limit");
 
 	unit_add(suite, "rate", test_rates, test_burst_at_start, test_total, test_none);
 	unit_add(suite, "sources", test_isolation, test_source_is_a_64, test_key);
+	unit_add(suite, "streams", test_stray_streams, test_stream_floods);
 	return unit_run(suite);
 }

@@ -196,6 +196,23 @@ START_TEST(test_rtp_ipv6)
 }
 END_TEST
 
+/* A stranger on IPv6 must not become an IPv4 trunk. */
+START_TEST(test_ipv4_mapped)
+{
+	static const unsigned int offsets[] = {IP + 8, IP + 24};
+	static const char *const addresses[] = {"192.168.50.50", "10.77.0.1"};
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct frame frame = frame_v6();
+		struct ip_address mapped;
+
+		ip_address_parse(addresses[i], &mapped);
+		memcpy(frame.bytes + offsets[i], mapped.bytes, 16);
+		expect_drop(&frame, DROP_IP_HEADER, addresses[i]);
+	}
+}
+END_TEST
+
 START_TEST(test_rtp_vlan)
 {
 	for (unsigned int tags = 1; tags <= 3; tags++) {
@@ -629,8 +646,8 @@ int main(void)
 {
 	Suite *suite = suite_create("packet");
 
-	unit_add_fixture(suite, "rtp", setup, NULL, test_rtp_ipv4, test_rtp_ipv6, test_rtp_vlan, test_rtp_ip_options,
-		test_rtp_parts_missing, test_rtp_parts, test_padding_of_zero, test_rtp_size);
+	unit_add_fixture(suite, "rtp", setup, NULL, test_rtp_ipv4, test_rtp_ipv6, test_ipv4_mapped, test_rtp_vlan,
+		test_rtp_ip_options, test_rtp_parts_missing, test_rtp_parts, test_padding_of_zero, test_rtp_size);
 	unit_add_fixture(suite, "demultiplexing", setup, NULL, test_first_bytes, test_ports, test_local);
 	unit_add_fixture(suite, "malformed", setup, NULL, test_malformed, test_truncated, test_checksum_by_port);
 	unit_add_fixture(suite, "rtcp", setup, NULL, test_rtcp);
