@@ -52,7 +52,7 @@ class Ring:
         to_end = self.slots - self.position % self.slots
         if slots > to_end:
             self._record(PAD, to_end, 0, 0, 0, 0, b"")
-        self._record(forged.get("kind", kind), forged.get("slots", slots), forged.get("length", len(payload)), session, generation, turn, payload,
+        self._record(kind, forged.get("slots", slots), forged.get("length", len(payload)), session, generation, turn, payload,
                      advance=slots)
         self.produced.value = forged.get("tail", self.position)
 
@@ -80,9 +80,9 @@ class FakeWorker:
             raise stage.StageError(first.get("refused", {}).get("reason", data.decode()))
         self.welcome = first["welcome"]
         self.doorbell = fds[1]
-        size = os.fstat(fds[0]).st_size
-        self.memory = mmap.mmap(fds[0], size)
-        os.close(fds[0])
+        self.memfd = fds[0]
+        size = os.fstat(self.memfd).st_size
+        self.memory = mmap.mmap(self.memfd, size)
         lcores = self.welcome["lcores"]
         slots = struct.unpack_from("<I", self.memory, 16)[0]
         ring = (RING_HEADER + slots * SLOT + PAGE - 1) // PAGE * PAGE
@@ -135,6 +135,7 @@ class FakeWorker:
     def close(self):
         self.link.close()
         os.close(self.doorbell)
+        os.close(self.memfd)
 
 
 def socket_in(namespace, family, kind):

@@ -7,73 +7,20 @@ measured before without attack; nothing was ever sent to the attacker; the right
 import json
 import os
 import socket
-import struct
 import time
 
 import fake_worker
-from harness import SmokeCase, main, measured, stage
+from good_calls import GoodCalls
+from harness import main, measured, stage
 
-BEAT = 0.02
 SECONDS = int(os.environ.get("VL_ATTACK_SECONDS", "2"))  # of each attack
 RATE = int(os.environ.get("VL_ATTACK_RATE", "10000"))  # frames a second; what a tap takes beside two busy cores
-# Under attack the 95th percentile of a good call's delay and jitter may be this many times that of the same run without attack, and so much more in any
-# case: half a packet's time, which a machine with two shared cores needs now and then for nothing but scheduling.
-RATIO, FLOOR_MS = 4, 10
 TRIES = 4
 CALLS = 6
 ATTACKER = "10.77.0.66"
-SO_TIMESTAMPNS = 35
 
 
-def tagged(tag, number):
-    return bytes([tag]) * 156 + number.to_bytes(4, "big")
-
-
-def percentile(values, share):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * share))]
-
-
-class Caller(fake_worker.Caller):
-    """A caller that knows when each packet arrived, by the kernel's clock."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.sent_ns = []
-        self.arrived = []  # (seq, ns, payload)
-
-    def say(self, payload):
-        self.sent_ns.append(time.monotonic_ns())
-        self.send(payload)
-
-    def pump(self):
-        while True:
-            try:
-                data, ancillary, _, source = self.socket.recvmsg(2048, 64)
-            except BlockingIOError:
-                return self.arrived
-            assert source == self.to, source
-            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-            self.arrived.append((struct.unpack_from("!H", data, 2)[0], seconds * 10**9 + nanoseconds, data[12:]))
-
-
-class Good:
-    """One good call: its two ends and what has been judged of them already."""
-
-    def __init__(self, tag, worker, session, opened, caller):
-        self.tag, self.worker, self.session, self.opened, self.caller = tag, worker, session, opened, caller
-        self.number = 0
-        self.judged = 0
-
-    def beat(self):
-        self.caller.say(tagged(self.tag, self.number))
-        self.worker.speak(self.opened, tagged(0x80 | self.tag, self.number))
-        self.number += 1
-
-
-class Attacks(SmokeCase):
+class Attacks(GoodCalls):
     def setUp(self):
         super().setUp()
         s = self.scene
@@ -82,12 +29,8 @@ class Attacks(SmokeCase):
                     {"name": "wide", "sources": ["10.77.64.0/18"], "max_packets_per_second": 2000}],
             learning={"packets_per_second": 50, "total_per_second": 1000}))
         self.add_attacker()
-        self.workers = [fake_worker.FakeWorker(s.path("worker.sock"), name, [user]) for name, user in (("one", "admin2"), ("two", "agent4"))]
-        for worker in self.workers:
-            self.addCleanup(worker.close)
+        self.attach(one="admin2", two="agent4")
         self.calls = [self.call(n) for n in range(CALLS)]
-        self.to_ns = 10**9 / self.workers[0].welcome["tsc_hz"]
-        self.baseline = None
 
     def add_attacker(self):
         """The tap becomes a port of a bridge; callers are on the bridge, the attacker behind a veth."""
@@ -116,61 +59,6 @@ class Attacks(SmokeCase):
         words = stage.run("ip", "-n", s.lan, "neigh", "show", s.PLANE).split()
         return words[words.index("lladdr") + 1] if "lladdr" in words else None
 
-    def call(self, number, port=None):
-        s = self.scene
-        worker, user = self.workers[number % 2], ("admin2", "agent4")[number % 2]
-        port = port or 18920 + 2 * number
-        reply = s.create(user, port)
-        # The same SSRC in calls of both users, as SIPp draws it.
-        caller = Caller(s.lan, s.CALLERS, port, 0xca110000 + 2 * (number // 2), reply["local"])
-        self.addCleanup(caller.close)
-        return Good(number + 1, worker, reply["session"], worker.wait_open(reply["session"]), caller)
-
-    def talk(self, until):
-        """The good calls talk until `until(elapsed)`; returns how long."""
-        begin = time.monotonic()
-        beat = 0
-        while not until(time.monotonic() - begin):
-            for call in self.calls:
-                call.beat()
-                call.caller.pump()
-            for worker in self.workers:
-                worker.pump()
-            beat += 1
-            time.sleep(max(0, begin + beat * BEAT - time.monotonic()))
-        return time.monotonic() - begin
-
-    def judge(self):
-        """What became of everything said since the last time: delays up and jitter down in ms. Fails on loss and on anything foreign."""
-        # The last beat is on its way.
-        stage.wait_for(lambda: all(w.pump() for w in self.workers) and all(len(c.worker.audio(c.opened)) >= c.number for c in self.calls), 3,
-                       "every packet of the good calls", 0.05)
-        delays, jitter = [], []
-        of = {(c.worker, c.opened["index"], c.opened["generation"]): c for c in self.calls}
-        for worker in self.workers:
-            for record in worker.heard:
-                if record["type"] != fake_worker.AUDIO:
-                    continue
-                call = of[worker, record["session"], record["generation"]]
-                number = int.from_bytes(record["payload"][156:], "big")
-                self.assertEqual(record["payload"], tagged(call.tag, number), "foreign audio reached a call")
-                if number >= call.judged:
-                    delays.append(record["tsc"] * self.to_ns - call.caller.sent_ns[number])
-        for call in self.calls:
-            numbers = sorted(int.from_bytes(p[156:], "big") for p in call.worker.audio(call.opened))
-            self.assertEqual(numbers, list(range(call.number)), "a good call's packets, each once")
-            arrived = call.caller.pump()
-            for _, _, payload in arrived:
-                self.assertIn(payload[0], (0xff, 0x80 | call.tag), "a caller heard something foreign")
-            for (seq, at, _), (next_seq, next_at, _) in zip(arrived, arrived[1:]):
-                self.assertEqual((next_seq - seq) & 0xffff, 1, "a caller missed a packet")
-                jitter.append(abs(next_at - at - BEAT * 1e9))
-            del arrived[:-1]
-            call.judged = call.number
-        least = min(delays)
-        self.first_delay = min(getattr(self, "first_delay", least), least)
-        return {"delay": percentile([d - self.first_delay for d in delays], 0.95) / 1e6, "jitter": percentile(jitter, 0.95) / 1e6}
-
     def captured(self):
         """Frames with our media that reached the attacker's link."""
         found = []
@@ -182,9 +70,6 @@ class Attacks(SmokeCase):
             from_plane = frame[6:12] == bytes.fromhex(self.plane_mac.replace(":", ""))
             if from_plane and (frame[12:14], frame[23:24]) in ((b"\x08\x00", b"\x11"),) or (from_plane and frame[12:14] == b"\x86\xdd" and frame[20:21] == b"\x11"):
                 found.append(frame)
-
-    def within_ratio(self, result):
-        return all(result[what] <= max(RATIO * self.baseline[what], self.baseline[what] + FLOOR_MS) for what in ("delay", "jitter"))
 
     def attack(self, name, *arguments, **more):
         """One attack. Time on a shared machine is also other programs' doing: beyond the ratio it is measured again, with and without attack; what
