@@ -6,7 +6,8 @@
 #   sanitize  the same under AddressSanitizer and UndefinedBehaviorSanitizer
 #   conformance  the emulator against Google's own SDK; skips itself without Node.js 20
 #   smoke     the real programs in network namespaces
-#   isolation the watermark oracle (doc/isolation.md) and the exhaustive check of the binding rules, each with planted faults that it must find;
+#   isolation attacks and a hostile worker beside good calls (doc/threat-model.md), the watermark oracle (doc/isolation.md) and the exhaustive
+#             check of the binding rules, the last two with planted faults that they must find;
 #             --long: 10,000 calls, and ten minutes of states
 #   fuzz      each fuzz target for FUZZ_SECONDS (120)
 # shellcheck source=scripts/lib.sh
@@ -104,7 +105,7 @@ if wanted isolation; then
 		if output=$("$VL_BUILD/tests/model/binding_model" --seconds 600 --memory-mb 2048); then add 1 0 0; else add 0 1 0; fi
 		note "$(tail -n 1 <<<"$output")"
 	fi
-	step "the watermark oracle"
+	step "the watermark oracle, attacks, a hostile worker"
 	if [ "$long" = yes ]; then export VL_ORACLE_LONG=1; fi
 	run_meson "$VL_BUILD" isolation
 	sed -nE 's/^# (.*)/      \1/p' "$VL_BUILD/meson-logs/testlog.txt"
