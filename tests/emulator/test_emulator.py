@@ -221,7 +221,8 @@ def test_faults_of_the_stream():
         client.wait("modelTurn")
         began = time.monotonic()
         client.wait("generationComplete")
-        assert time.monotonic() - began > 0.6
+        # At full speed the rest follows within 0.15 s; a reader that wakes late for the first message sees less than the whole second.
+        assert time.monotonic() - began > 0.4
 
 
 def test_faults_of_the_connection():
