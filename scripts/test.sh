@@ -29,6 +29,8 @@ VL_STEPS=$((${#suites[@]} + 3))
 ! wanted isolation || VL_STEPS=$((VL_STEPS + 1))
 passed=0 failed=0 skipped=0
 started=$SECONDS
+failures=$(mktemp)
+trap 'rm -f "$failures"' EXIT
 
 add() {
 	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
@@ -48,11 +50,12 @@ run_meson() {
 		add 0 1 0
 		return
 	fi
-	counts=$(/usr/bin/python3 scripts/count_tests.py "$report")
+	counts=$(/usr/bin/python3 scripts/count_tests.py "$report" 2>>"$failures")
 	# shellcheck disable=SC2086
 	set -- $counts
 	if [ "$code" != 0 ]; then
-		grep -vE '^(ok|# )' "$log" | tail -n 80
+		# Lines with "#" are a TAP program's diagnosis; those of its cases that passed are not wanted.
+		grep -vE '^ok' "$log" | tail -n 120
 		# A failure that no case carries still counts.
 		[ "$2" != 0 ] || set -- "$1" 1 "$3"
 	fi
@@ -122,6 +125,7 @@ if wanted fuzz; then
 		add "$p" "$f" "${s:-0}"
 	fi
 fi
+cat "$failures"
 note "took $((SECONDS - started)) s"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]
