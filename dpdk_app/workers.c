@@ -4,34 +4,18 @@
  * down in the middle of a turn: whatever goes wrong with a worker marks it doomed, and the end of the turn cuts it off, so that
  * callers of this module may go on using a slot they were just given.
  */
-#include "workers.h"
+#include "workers_internal.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "../shared/log.h"
 #include "../shared/spare.h"
 #include "worker_messages.h"
 #include "worker_outbox.h"
-
-#define MESSAGES_PER_TURN 64u /* read from one worker in one turn, so that none can keep the control thread */
-
-struct workers {
-	struct workers_settings settings;
-	char *path;
-	struct calls *calls;
-	struct workers_ops ops;
-	void *context;
-	int listener, epoll;
-	int spare; /* given up for a moment to turn a worker away when the process is out of descriptors */
-	struct worker workers[WORKERS_SLOTS];
-	char message[VL_LINK_MESSAGE_MAX + 1];
-};
 
 static const char *worker_label(const struct worker *worker)
 {
@@ -75,18 +59,6 @@ fail:
 	return NULL;
 }
 
-static void drop_users(struct worker *worker)
-{
-	struct worker_user *user, *next;
-
-	HASH_ITER(hh, worker->users, user, next)
-	{
-		HASH_DEL(worker->users, user);
-		free(user);
-	}
-	worker->user_count = 0;
-}
-
 /* Close everything but the channel. */
 static void close_link(struct worker *worker)
 {
@@ -97,7 +69,7 @@ static void close_link(struct worker *worker)
 	worker->link = -1;
 	worker->doorbell = -1;
 	worker_outbox_drop(worker);
-	drop_users(worker);
+	worker_drop_users(worker);
 }
 
 static void free_slot(struct worker *worker)
@@ -133,308 +105,6 @@ void workers_free(struct workers *workers)
 int workers_fd(const struct workers *workers)
 {
 	return workers->epoll;
-}
-
-static const struct config_shard *shard_of(const struct workers *workers, uid_t uid)
-{
-	for (size_t i = 0; i < workers->settings.shard_count; i++) {
-		if (workers->settings.shards[i].uid == uid)
-			return &workers->settings.shards[i];
-	}
-	return NULL;
-}
-
-static bool uid_accepted(const struct workers *workers, uid_t uid)
-{
-	if (uid == 0 || uid == geteuid() || shard_of(workers, uid) != NULL)
-		return true;
-	for (size_t i = 0; i < workers->settings.uid_count; i++) {
-		if (workers->settings.uids[i] == uid)
-			return true;
-	}
-	return false;
-}
-
-/* Tell a peer that never became a worker why, and close. */
-static void refuse(int link, const char *reason)
-{
-	char *text = worker_message_refused(reason);
-
-	if (text != NULL)
-		vl_link_send(link, text, strlen(text), NULL, 0);
-	cJSON_free(text);
-}
-
-static void accept_workers(struct workers *workers, uint64_t now_ms)
-{
-	struct vl_link_peer peer;
-	int link;
-
-	while ((link = vl_link_accept(workers->listener, &peer)) >= 0) {
-		struct epoll_event event = {.events = EPOLLIN};
-		struct worker *worker = NULL;
-		unsigned int slot;
-
-		for (slot = 0; slot < workers->settings.max && worker == NULL; slot++) {
-			if (workers->workers[slot].state == WORKER_FREE)
-				worker = &workers->workers[slot];
-		}
-		event.data.u32 = slot - 1;
-		if (!uid_accepted(workers, peer.uid)) {
-			vl_log_warning("worker link: refused pid %d: uid %u is not in workers.uids or shards", (int)peer.pid,
-				(unsigned int)peer.uid);
-			refuse(link, "this uid is not in workers.uids or workers.shards of the data plane's configuration");
-			close(link);
-		} else if (worker == NULL || epoll_ctl(workers->epoll, EPOLL_CTL_ADD, link, &event) < 0) {
-			vl_log_warning("worker link: refused pid %d: workers.max = %u are connected", (int)peer.pid,
-				workers->settings.max);
-			refuse(link, "the data plane has no room for another worker");
-			close(link);
-		} else {
-			*worker = (struct worker){.state = WORKER_NEW,
-				.link = link,
-				.doorbell = -1,
-				.peer = peer,
-				.connected_ms = now_ms,
-				.heard_ms = now_ms};
-		}
-	}
-	if (vl_spare_needed(-link)) {
-		vl_log_warning("worker link refused: the process has no descriptor left");
-		vl_spare_turn_away(&workers->spare, workers->listener);
-	}
-}
-
-/* The first of the users that the worker's account may not serve; NULL when it may serve all. */
-static const char *foreign_user(const struct workers *workers, const struct worker *worker, const cJSON *users)
-{
-	const struct config_shard *shard = shard_of(workers, worker->peer.uid);
-	const cJSON *item;
-
-	if (shard == NULL)
-		return NULL;
-	cJSON_ArrayForEach(item, users)
-	{
-		if (!config_shard_serves(shard, item->valuestring))
-			return item->valuestring;
-	}
-	return NULL;
-}
-
-static void say_foreign(char reason[WORKER_REASON_SIZE], const struct worker *worker, const char *user)
-{
-	snprintf(reason, WORKER_REASON_SIZE, "user %s is not in workers.shards of its uid %u", user,
-		(unsigned int)worker->peer.uid);
-}
-
-static int add_users(struct worker *worker, const cJSON *users)
-{
-	const cJSON *item;
-
-	cJSON_ArrayForEach(item, users)
-	{
-		struct worker_user *user;
-
-		HASH_FIND_STR(worker->users, item->valuestring, user);
-		if (user != NULL)
-			continue;
-		if (worker->user_count >= WORKER_USERS_MAX)
-			return -ENOSPC;
-		user = calloc(1, sizeof(*user));
-		if (user == NULL)
-			return -ENOMEM;
-		strcpy(user->name, item->valuestring); /* length checked with the message */
-		HASH_ADD_STR(worker->users, name, user);
-		worker->user_count++;
-	}
-	return 0;
-}
-
-/* Create the channel, hand it to the lcores and to the worker. Returns 0 or -errno. */
-static int welcome(struct workers *workers, unsigned int slot)
-{
-	struct worker *worker = &workers->workers[slot];
-	char *text = NULL;
-	int fds[2], memfd, result;
-
-	memfd = vl_channel_create(&worker->channel, workers->settings.lcores, workers->settings.ring_slots);
-	if (memfd < 0)
-		return memfd;
-	worker->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (worker->doorbell < 0) {
-		result = -errno;
-		goto out;
-	}
-	worker->state = WORKER_ATTACHED; /* from here on the lcores may know the channel: leaving goes through detach */
-	result = workers->ops.attach(workers->context, slot, &worker->channel);
-	if (result < 0)
-		goto out;
-	text = worker_message_welcome(VL_CHANNEL_ABI, workers->settings.node, workers->settings.lcores, workers->settings.tsc_hz);
-	fds[0] = memfd;
-	fds[1] = worker->doorbell;
-	result = text != NULL ? vl_link_send(worker->link, text, strlen(text), fds, 2) : -ENOMEM;
-	worker->messages_out++;
-out:
-	cJSON_free(text);
-	close(memfd);
-	return result;
-}
-
-static void take_hello(struct workers *workers, unsigned int slot, const cJSON *body)
-{
-	struct worker *worker = &workers->workers[slot];
-	const cJSON *users = cJSON_GetObjectItemCaseSensitive(body, "users");
-	const char *foreign = foreign_user(workers, worker, users);
-	struct worker_hello hello;
-	char reason[WORKER_REASON_SIZE] = "";
-	int result;
-
-	worker_message_hello(body, &hello);
-	for (unsigned int i = 0; i < WORKERS_SLOTS; i++) {
-		const struct worker *other = &workers->workers[i];
-
-		if (other->state == WORKER_ATTACHED && other->doomed[0] == 0 && strcmp(other->name, hello.name) == 0)
-			snprintf(reason, sizeof(reason), "a worker named %s is connected already (pid %d)", hello.name,
-				(int)other->peer.pid);
-	}
-	if (hello.abi != VL_CHANNEL_ABI)
-		snprintf(reason, sizeof(reason), "channel ABI %u is not spoken here; this data plane speaks %u", hello.abi,
-			VL_CHANNEL_ABI);
-	if (foreign != NULL)
-		say_foreign(reason, worker, foreign);
-	if (reason[0] == 0) {
-		strcpy(worker->name, hello.name); /* length checked with the message */
-		worker->capacity = hello.capacity;
-		result = add_users(worker, users);
-		if (result == 0)
-			result = welcome(workers, slot);
-		if (result < 0)
-			snprintf(reason, sizeof(reason), "attaching failed: %s", strerror(-result));
-	}
-	if (reason[0] != 0) {
-		refuse(worker->link, reason);
-		worker_doom(worker, "%s", reason);
-		return;
-	}
-	vl_log_always("worker %s attached: pid %d, uid %u, slot %u, capacity %u calls, %u users", worker->name,
-		(int)worker->peer.pid, (unsigned int)worker->peer.uid, slot, worker->capacity, worker->user_count);
-	workers->ops.ready(workers->context, slot, true);
-}
-
-static void take_users(struct workers *workers, unsigned int slot, const cJSON *body)
-{
-	struct worker *worker = &workers->workers[slot];
-	const char *foreign = foreign_user(workers, worker, body);
-	char reason[WORKER_REASON_SIZE];
-	int result;
-
-	if (foreign != NULL) {
-		say_foreign(reason, worker, foreign);
-		worker_doom(worker, "%s", reason);
-		return;
-	}
-	result = add_users(worker, body);
-	if (result < 0)
-		worker_doom(worker, result == -ENOSPC ? "it claims more than %u users" : "no memory for its %u users",
-			WORKER_USERS_MAX);
-	workers->ops.ready(workers->context, slot, false);
-}
-
-/* The call a message names, if it is this worker's own. A call that ended a moment ago is no offence, somebody else's is. */
-static struct call *own_call(struct workers *workers, unsigned int slot, const cJSON *body)
-{
-	struct worker *worker = &workers->workers[slot];
-	const char *uuid = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "session"));
-	struct call *call = calls_find_uuid(workers->calls, uuid);
-
-	if (call != NULL && call->worker == slot)
-		return call;
-	if (call != NULL) {
-		worker->messages_foreign++;
-		vl_log_warning("worker %s sent a message about session %s, which is not its own", worker->name, uuid);
-	}
-	return NULL;
-}
-
-static void take_attached(struct workers *workers, unsigned int slot, enum worker_message_kind kind, const cJSON *body)
-{
-	struct worker *worker = &workers->workers[slot];
-	struct call *call;
-
-	switch (kind) {
-	case WORKER_MESSAGE_HELLO:
-		worker_doom(worker, "it said hello twice");
-		break;
-	case WORKER_MESSAGE_USERS:
-		take_users(workers, slot, body);
-		break;
-	case WORKER_MESSAGE_PING:
-		worker_outbox_send(worker, worker_message_pong((uint64_t)cJSON_GetNumberValue(body)));
-		break;
-	case WORKER_MESSAGE_PONG:
-		break;
-	case WORKER_MESSAGE_STATE:
-	case WORKER_MESSAGE_TRANSCRIPT:
-	case WORKER_MESSAGE_EVENT:
-		call = own_call(workers, slot, body);
-		if (call == NULL)
-			break;
-		if (kind == WORKER_MESSAGE_STATE)
-			workers->ops.state(workers->context, call, body);
-		else if (kind == WORKER_MESSAGE_TRANSCRIPT)
-			workers->ops.transcript(workers->context, call, body);
-		else
-			workers->ops.event(workers->context, call, body);
-		break;
-	}
-}
-
-static void take_message(struct workers *workers, unsigned int slot, size_t len)
-{
-	struct worker *worker = &workers->workers[slot];
-	enum worker_message_kind kind;
-	struct vl_error error;
-	const cJSON *body;
-	cJSON *tree = worker_message_parse(workers->message, len, &kind, &body, &error);
-
-	worker->messages_in++;
-	if (tree == NULL && worker->state == WORKER_NEW) {
-		refuse(worker->link, error.text);
-		worker_doom(worker, "its hello is wrong: %s", error.text);
-	} else if (tree == NULL) {
-		/* One wrong message costs that message, not every call of the worker. */
-		worker->messages_refused++;
-		vl_log_warning("worker %s sent a message that is refused: %s", worker->name, error.text);
-	} else if (worker->state == WORKER_NEW && kind != WORKER_MESSAGE_HELLO) {
-		refuse(worker->link, "the first message must be hello");
-		worker_doom(worker, "its first message was not hello");
-	} else if (worker->state == WORKER_NEW) {
-		take_hello(workers, slot, body);
-	} else {
-		take_attached(workers, slot, kind, body);
-	}
-	cJSON_Delete(tree);
-}
-
-static void receive(struct workers *workers, unsigned int slot, uint64_t now_ms)
-{
-	struct worker *worker = &workers->workers[slot];
-
-	for (unsigned int i = 0; i < MESSAGES_PER_TURN && worker->doomed[0] == 0; i++) {
-		size_t fd_count = 0;
-		ssize_t len = vl_link_receive(worker->link, workers->message, NULL, &fd_count);
-
-		if (len == -EAGAIN)
-			return;
-		if (len == 0) {
-			worker_doom(worker, "it closed its link");
-		} else if (len < 0) {
-			worker_doom(worker, "reading its link failed: %s", strerror((int)-len));
-		} else {
-			worker->heard_ms = now_ms;
-			take_message(workers, slot, (size_t)len);
-		}
-	}
 }
 
 /* Ring the doorbell of a worker that sleeps on caller audio; look for rings it broke. */
@@ -502,10 +172,10 @@ void workers_run(struct workers *workers, uint64_t now_ms)
 		if (events[i].data.u32 == WORKERS_SLOTS)
 			arrivals = true;
 		else
-			receive(workers, events[i].data.u32, now_ms);
+			worker_receive(workers, events[i].data.u32, now_ms);
 	}
 	if (arrivals)
-		accept_workers(workers, now_ms);
+		worker_accept(workers, now_ms);
 	for (unsigned int slot = 0; slot < WORKERS_SLOTS; slot++) {
 		struct worker *worker = &workers->workers[slot];
 
