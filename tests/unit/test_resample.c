@@ -16,7 +16,7 @@ static int16_t in[48000 * SECONDS_MAX], out[48000 * SECONDS_MAX * 2 + 64], again
 
 static const struct {
 	uint32_t rate_in, rate_out;
-} rates[] = {{8000, 16000}, {24000, 8000}, {16000, 8000}, {8000, 8000}, {24000, 16000}, {44100, 8000}};
+} rates[] = {{8000, 16000}, {24000, 8000}};
 
 static void fill_tone(uint32_t rate, double hz, double amplitude)
 {
@@ -112,17 +112,17 @@ START_TEST(test_resample_keeps_the_telephone_band)
 		ck_assert_double_le(fabs(tone_through(8000, 16000, tones[i])), 0.2);
 		ck_assert_double_le(fabs(tone_through(24000, 8000, tones[i])), 0.2);
 	}
-	ck_assert_double_gt(tone_through(24000, 8000, 3400), -1.5);
-	ck_assert_double_gt(tone_through(8000, 16000, 3400), -1.5);
+	ck_assert_double_gt(tone_through(24000, 8000, 3400), -0.2);
+	ck_assert_double_gt(tone_through(8000, 16000, 3400), -0.2);
 }
 END_TEST
 
 START_TEST(test_resample_does_not_alias)
 {
-	static const double tones[] = {4400, 5000, 7000, 9000, 11000};
+	static const double tones[] = {4300, 4400, 5000, 7000, 9000, 11000};
 
 	for (size_t i = 0; i < sizeof(tones) / sizeof(tones[0]); i++)
-		ck_assert_double_lt(tone_through(24000, 8000, tones[i]), -40.0);
+		ck_assert_double_lt(tone_through(24000, 8000, tones[i]), -50.0);
 }
 END_TEST
 
@@ -185,15 +185,56 @@ START_TEST(test_resample_loudest_input_clips_cleanly)
 }
 END_TEST
 
+START_TEST(test_resample_worst_input_stays_in_32_bits)
+{
+	/* Each tap's product at its largest with the same sign, found by the impulse response; UBSan sees an overflow. */
+	for (size_t r = 0; r < sizeof(rates) / sizeof(rates[0]); r++) {
+		size_t step = rates[r].rate_in / 8000u, centre = 300 * step;
+		static const size_t whole[] = {1u << 20};
+
+		for (size_t shift = 0; shift < 96; shift++) {
+			memset(in, 0, sizeof(in));
+			in[centre - 48 + shift] = 16384;
+			convert(rates[r].rate_in, rates[r].rate_out, 2 * centre, whole, 1, out);
+			again[shift] = out[rates[r].rate_out / 8000u * 300u + (r == 0 ? 1 : 0)] < 0 ? INT16_MIN : INT16_MAX;
+		}
+		memcpy(in + centre - 48, again, 96 * sizeof(in[0]));
+		convert(rates[r].rate_in, rates[r].rate_out, 2 * centre, whole, 1, out);
+		ck_assert_int_eq(out[rates[r].rate_out / 8000u * 300u + (r == 0 ? 1 : 0)], INT16_MAX);
+	}
+}
+END_TEST
+
+START_TEST(test_resample_same_with_every_processor)
+{
+	if (!__builtin_cpu_supports("avx2"))
+		return;
+	fill_noise();
+	for (size_t r = 0; r < sizeof(rates) / sizeof(rates[0]); r++) {
+		struct vl_resampler *any = vl_resampler_new_for(rates[r].rate_in, rates[r].rate_out, false);
+		struct vl_resampler *avx2 = vl_resampler_new_for(rates[r].rate_in, rates[r].rate_out, true);
+
+		for (size_t at = 0, n = 1; at + n < 24000; at += n, n = n * 3 % 977 + 1) {
+			size_t count = vl_resampler_process(any, in + at, n, out);
+
+			ck_assert_uint_eq(vl_resampler_process(avx2, in + at, n, again), count);
+			ck_assert_mem_eq(out, again, count * sizeof(out[0]));
+		}
+		vl_resampler_free(any);
+		vl_resampler_free(avx2);
+	}
+}
+END_TEST
+
 START_TEST(test_resample_refuses)
 {
-	static const uint32_t bad[] = {0, 7999, 48001, UINT32_MAX};
+	static const uint32_t bad[] = {0, 8000, 16000, 48000, UINT32_MAX};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		errno = 0;
 		ck_assert_ptr_null(vl_resampler_new(bad[i], 8000));
 		ck_assert_int_eq(errno, EINVAL);
-		ck_assert_ptr_null(vl_resampler_new(8000, bad[i]));
+		ck_assert_ptr_null(vl_resampler_new(24000, bad[i] == 8000 ? 16000 : bad[i]));
 	}
 	vl_resampler_free(NULL);
 }
@@ -206,6 +247,7 @@ int main(void)
 	unit_add(suite, "chunks", test_resample_chunks_do_not_matter, test_resample_turn_keeps_its_length,
 		test_resample_reset_forgets, test_resample_refuses);
 	unit_add(suite, "filter", test_resample_keeps_the_telephone_band, test_resample_does_not_alias,
-		test_resample_upsampling_makes_no_image, test_resample_loudest_input_clips_cleanly);
+		test_resample_upsampling_makes_no_image, test_resample_loudest_input_clips_cleanly,
+		test_resample_worst_input_stays_in_32_bits, test_resample_same_with_every_processor);
 	return unit_run(suite);
 }
