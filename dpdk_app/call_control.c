@@ -224,12 +224,7 @@ static void open_session(struct dataplane *dataplane, const struct call *call)
 	struct session *session = session_of(dataplane, call);
 
 	receive_reset(&session->receive);
-	atomic_store_explicit(&session->route.worker, SESSION_NO_WORKER, memory_order_relaxed);
-	atomic_store_explicit(&session->route.held, 0, memory_order_relaxed);
-	session->route.payload_type = call->payload_type;
-	session->route.event_payload_type = call->event_payload_type;
-	session->route.lcore = call->lcore;
-	atomic_store_explicit(&session->route.generation, call->ref.generation, memory_order_release);
+	route_open(&session->route, call->ref.generation, call->payload_type, call->event_payload_type, call->lcore);
 }
 
 static void announce(struct dataplane *dataplane, const struct call *call)
@@ -401,7 +396,7 @@ void call_control_end(struct dataplane *dataplane, struct call *call, const char
 	struct lcore_command stop = {.type = LCORE_PLAYOUT_STOP, .session = call->ref};
 	struct flow_key unbound;
 
-	atomic_store_explicit(&session_of(dataplane, call)->route.generation, 0, memory_order_release);
+	route_close(&session_of(dataplane, call)->route);
 	unbind(dataplane, call);
 	binding_close(dataplane->binding, call->ref, dataplane->now_ms, &unbound);
 	commands_send(dataplane->commands, call->lcore, &stop);

@@ -10,7 +10,6 @@
 
 #include "lcore_internal.h"
 
-#define PAYLOAD_TYPE_CN	 13u
 #define ETHERNET_SOURCE	 6u
 #define ETHERNET_ADDRESS 6u
 #define PREFETCH_MAX	 256u /* bytes of a frame: all of 20 ms of G.711 */
@@ -29,52 +28,23 @@ struct burst {
 	bool again; /* sent back by the control thread: ports differ, and what is unknown now stays so */
 };
 
-/* What a session says about a packet, read consistently. */
-struct route {
-	uint8_t worker, held, payload_type, event_payload_type;
-};
-
-/*
- * Read the route of `ref`. False when the session ended. The second look at the generation makes sure that what was read in
- * between is all of this call and not of the next one in the same slot; the control thread also keeps a grace period between
- * the two.
- */
-static inline bool route_read(const struct session_route *shared, uint32_t generation, struct route *route)
-{
-	/* Pairs with the control thread's release store when the session opened. */
-	if (atomic_load_explicit(&shared->generation, memory_order_acquire) != generation)
-		return false;
-	route->worker = atomic_load_explicit(&shared->worker, memory_order_relaxed);
-	route->held = atomic_load_explicit(&shared->held, memory_order_relaxed);
-	route->payload_type = shared->payload_type;
-	route->event_payload_type = shared->event_payload_type;
-	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(&shared->generation, memory_order_relaxed) == generation;
-}
-
 static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, const struct packet *packet, struct session_ref ref)
 {
 	struct lcore_private *private = lcore_private(lcore);
 	struct session *session = session_table_at(lcore->table, ref.index);
-	enum drop_reason reason = DROP_NONE;
+	enum drop_reason reason;
 	struct route route;
 
 	if (!route_read(&session->route, ref.generation, &route))
 		return DROP_STALE_GENERATION;
-	bool audio = packet->payload_type == route.payload_type || packet->payload_type == PAYLOAD_TYPE_CN;
-	bool event = route.event_payload_type != 0 && packet->payload_type == route.event_payload_type;
+	bool audio = route_is_audio(&route, packet->payload_type);
 	uint32_t arrival = (uint32_t)lcore_scale(private->now, private->rtp_scale);
 
 	if (unlikely(!receive_admit(&session->receive, arrival)))
 		return DROP_FLOW_RATE;
 	if (!receive_account(&session->receive, packet, audio, arrival, private->now))
 		return DROP_DUPLICATE;
-	if (!audio && !event)
-		reason = DROP_PAYLOAD_TYPE;
-	else if (route.held)
-		reason = DROP_HELD;
-	else if (route.worker >= WORKERS_MAX || (private->attached >> route.worker & 1) == 0)
-		reason = DROP_NO_WORKER;
+	reason = route_judge(&route, packet->payload_type, private->attached);
 	if (likely(reason == DROP_NONE)) {
 		struct vl_ring *ring = &private->channels[route.worker]->up[lcore->index];
 		struct vl_record *record = vl_ring_reserve(ring, VL_RECORD_AUDIO, packet->payload_len);

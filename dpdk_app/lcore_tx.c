@@ -82,13 +82,10 @@ static enum drop_reason judge_record(struct lcore *lcore, const struct vl_record
 	if (record->session >= session_table_max(lcore->table))
 		return DROP_DOWN_SESSION;
 	const struct session *session = session_table_at(lcore->table, record->session);
-	const struct session_route *route = &session->route;
+	enum drop_reason reason = route_judge_worker(&session->route, record->generation, worker, lcore->index);
 
-	/* Pairs with the control thread's release store when the session opened. */
-	if (record->generation == 0 || atomic_load_explicit(&route->generation, memory_order_acquire) != record->generation)
-		return DROP_STALE_GENERATION;
-	if (atomic_load_explicit(&route->worker, memory_order_relaxed) != worker || route->lcore != lcore->index)
-		return DROP_DOWN_SESSION;
+	if (reason != DROP_NONE)
+		return reason;
 	/* Not on the wheel yet, or not any more. */
 	if (session->sender.generation != record->generation)
 		return DROP_STALE_GENERATION;

@@ -21,8 +21,9 @@
 #include "headers.h"
 #include "playout.h"
 #include "receive.h"
+#include "route.h"
 
-#define SESSION_NO_WORKER 0xffu
+#define SESSION_NO_WORKER ROUTE_NO_WORKER
 
 /* Where the packets of a call go. Built by the control thread, sent to the owning lcore by value (LCORE_PLAYOUT_*). */
 struct lcore_target {
@@ -30,16 +31,6 @@ struct lcore_target {
 	bool ready;    /* next hop known; false: frames wait, beats are counted tx_no_neighbour */
 	struct header_template headers;
 };
-
-/* Writer: control thread. Readers: every lcore. Generation is stored last when a session opens and cleared first when it ends. */
-struct session_route {
-	_Atomic uint32_t generation; /* 0: free. Release store pairs with the lcore's acquire load after a table hit */
-	_Atomic uint8_t worker;	     /* worker slot, SESSION_NO_WORKER while it has none */
-	_Atomic uint8_t held;	     /* caller audio is not delivered */
-	uint8_t payload_type;	     /* negotiated codec: 0 PCMU, 8 PCMA */
-	uint8_t event_payload_type;  /* telephone-event (RFC 4733), 0 when not negotiated */
-	uint8_t lcore;		     /* packet lcore (0..n-1) that owns playout */
-} __rte_cache_aligned;
 
 /* What the owning lcore needs to send the call's packets. Writer and reader: that lcore. */
 struct session_sender {
@@ -51,6 +42,7 @@ struct session_sender {
 } __rte_cache_aligned;
 
 /* IPv4 headers without a tag, the usual case, end within the first cache line of the sender. */
+_Static_assert(sizeof(struct session_route) == RTE_CACHE_LINE_SIZE, "a line of its own");
 _Static_assert(offsetof(struct session_sender, target.headers.bytes) + 42 <= RTE_CACHE_LINE_SIZE, "one line a beat");
 
 struct session {

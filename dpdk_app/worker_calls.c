@@ -14,17 +14,14 @@
 #include "../shared/log.h"
 #include "events.h"
 
-_Static_assert(WORKERS_SLOTS == WORKERS_MAX, "a slot names the same worker everywhere");
+_Static_assert(WORKERS_SLOTS == WORKERS_MAX && ROUTE_WORKERS == WORKERS_MAX, "a slot names the same worker everywhere");
 _Static_assert(CALL_NO_WORKER == SESSION_NO_WORKER, "so that it can be copied");
 
 #define PLACE_AGAIN_MS 100u
 
-static void set_route_worker(struct dataplane *dataplane, const struct call *call, uint8_t worker)
+static struct session_route *route_of(struct dataplane *dataplane, const struct call *call)
 {
-	struct session *session = session_table_at(dataplane->table, call->ref.index);
-
-	/* Release: an lcore that sees the slot also sees what was stored for this call before. Pairs with the lcore's acquire. */
-	atomic_store_explicit(&session->route.worker, worker, memory_order_release);
+	return &session_table_at(dataplane->table, call->ref.index)->route;
 }
 
 /* Copy text, cut at a character of UTF-8 rather than in it. */
@@ -76,10 +73,10 @@ int worker_calls_place(struct dataplane *dataplane, struct call *call, bool agai
 	 * find its first frames accepted. A call that goes on has one: the worker is told first.
 	 */
 	if (!again)
-		set_route_worker(dataplane, call, (uint8_t)slot);
+		route_give(route_of(dataplane, call), (uint8_t)slot);
 	workers_open(dataplane->workers, (unsigned int)slot, call);
 	if (again) {
-		set_route_worker(dataplane, call, (uint8_t)slot);
+		route_give(route_of(dataplane, call), (uint8_t)slot);
 		dataplane->calls_without_worker--;
 		vl_log_info("session %s continues with worker %s", call->uuid,
 			workers_at(dataplane->workers, (unsigned int)slot)->name);
@@ -90,7 +87,7 @@ int worker_calls_place(struct dataplane *dataplane, struct call *call, bool agai
 
 void worker_calls_take(struct dataplane *dataplane, struct call *call, const char *reason)
 {
-	set_route_worker(dataplane, call, SESSION_NO_WORKER);
+	route_take(route_of(dataplane, call));
 	if (call->worker == CALL_NO_WORKER) {
 		dataplane->calls_without_worker--;
 		return;
@@ -191,7 +188,7 @@ static void lost(void *context, unsigned int slot, const char *worker_name, cons
 	for (struct call *call = calls_next(dataplane->calls, NULL); call != NULL; call = calls_next(dataplane->calls, call)) {
 		if (call->worker != slot)
 			continue;
-		set_route_worker(dataplane, call, SESSION_NO_WORKER);
+		route_take(route_of(dataplane, call));
 		call->worker = CALL_NO_WORKER;
 		strcpy(call->state, "no-worker");
 		snprintf(call->reason, sizeof(call->reason), "worker %s: %s", worker_name, reason);

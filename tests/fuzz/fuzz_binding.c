@@ -85,6 +85,9 @@ static void event(struct world *world, uint8_t what, uint8_t which)
 		packet.key.remote.bytes[12] = 11; /* no trunk's */
 		idle_packet(world, flow, packet, false);
 		break;
+	case 12:
+		check(oracle_worker(world, which % TENANTS));
+		break;
 	case 6:
 		world->ghost.seq[flow] = (uint16_t)(world->ghost.seq[flow] + (which < 128 ? 1 : -1)); /* a gap, a duplicate */
 		break;

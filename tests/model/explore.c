@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every interleaving of a small world (world.h), depth by depth: calls begin, move and end, packets come one by one or in
- * bursts that last longer than probation, time passes. A state that was seen with as much depth left is not entered again.
+ * Every interleaving of a small world (world.h), depth by depth: calls begin, move and end, workers are lost and come back,
+ * packets come one by one or in bursts that last longer than probation, time passes. A state that was seen with as much depth left is not entered again.
  * Prints what was visited, or the events that led to a finding.
  */
 #include <getopt.h>
@@ -14,17 +14,17 @@
 
 #define DEPTH_MAX 32
 
-enum event_kind { EVENT_OPEN_CLOSE, EVENT_MOVE, EVENT_PACKET, EVENT_BURST, EVENT_TIME };
+enum event_kind { EVENT_OPEN_CLOSE, EVENT_MOVE, EVENT_PACKET, EVENT_BURST, EVENT_TIME, EVENT_WORKER };
 
 struct event {
 	enum event_kind kind;
-	int value; /* call, flow or milliseconds */
+	int value; /* call, flow, milliseconds or tenant */
 };
 
 struct search {
 	struct world *at[DEPTH_MAX + 1]; /* the state at each depth of the present path */
 	struct event path[DEPTH_MAX];
-	struct event events[CALLS * 2 + FLOWS * 2 + 3];
+	struct event events[CALLS * 2 + FLOWS * 2 + TENANTS + 3];
 	int event_count, depth;
 	uint64_t *seen; /* hash with its low 8 bits replaced by the depth that was left; 0 is empty */
 	uint64_t mask, states, steps;
@@ -62,12 +62,16 @@ static void list_events(struct search *search, const struct world_spec *spec)
 	}
 	for (size_t i = 0; i < sizeof(pauses) / sizeof(pauses[0]); i++)
 		search->events[search->event_count++] = (struct event){EVENT_TIME, pauses[i]};
+	for (int tenant = 0; tenant < TENANTS; tenant++)
+		search->events[search->event_count++] = (struct event){EVENT_WORKER, tenant};
 }
 
 /* Whether the event is possible here and no mirror image of an earlier one: an SSRC is used only after the one before it. */
 static bool possible(const struct world *world, const struct event *event)
 {
 	switch (event->kind) {
+	case EVENT_OPEN_CLOSE:
+		return world->ghost.calls[event->value].open || world->ghost.slots[tenant_of(event->value)] != NOBODY;
 	case EVENT_MOVE:
 		return world->ghost.calls[event->value].open;
 	case EVENT_PACKET:
@@ -100,6 +104,8 @@ static const char *apply(struct world *world, const struct event *event)
 		world->now_ms += (uint64_t)event->value;
 		binding_expire(&world->binding, world->now_ms);
 		return NULL;
+	case EVENT_WORKER:
+		return oracle_worker(world, event->value);
 	}
 	return NULL;
 }
@@ -169,6 +175,9 @@ static void print_event(const struct event *event)
 		break;
 	case EVENT_TIME:
 		printf("  %d ms pass\n", event->value);
+		break;
+	case EVENT_WORKER:
+		printf("  the worker of tenant %d is lost or attaches\n", event->value);
 		break;
 	}
 }

@@ -327,6 +327,40 @@ static const char *check_counts(const struct world *world)
 	return NULL;
 }
 
+/* Every call is heard by its tenant's worker or by nobody, and nobody else speaks for it; what ended neither hears nor speaks. */
+static const char *check_routes(const struct world *world)
+{
+	for (int call = 0; call < CALLS; call++) {
+		const struct ghost_call *c = &world->ghost.calls[call];
+		const struct session_route *shared = &world->routes[call];
+		int expected = c->open ? world->ghost.slots[tenant_of(call)] : NOBODY, heard = NOBODY;
+		struct route route;
+
+		if (c->generation != 0 && route_read(shared, c->generation, &route) &&
+			route_judge(&route, 0, world->attached) == DROP_NONE)
+			heard = route.worker;
+		FAIL_IF(heard != expected && heard != NOBODY, "a call is heard by another tenant's worker, or after its end");
+		FAIL_IF(heard != expected, "a call is not heard by its worker");
+		FAIL_IF(c->generation > 1 && route_read(shared, c->generation - 1, &route),
+			"an earlier call of the index is heard");
+		for (int slot = 0; slot < WORKER_SLOTS; slot++) {
+			bool speaks = (world->attached >> slot & 1) != 0 &&
+				      route_judge_worker(shared, c->generation, (unsigned int)slot, 0) == DROP_NONE;
+
+			FAIL_IF(speaks && slot != expected, "another tenant's worker may speak for a call, or after its end");
+			FAIL_IF(!speaks && slot == expected, "a call's worker may not speak for it");
+		}
+	}
+	return NULL;
+}
+
+static const char *check_state(const struct world *world)
+{
+	const char *wrong = check_counts(world);
+
+	return wrong != NULL ? wrong : check_routes(world);
+}
+
 const char *oracle_packet(struct world *world, int flow)
 {
 	struct binding_packet packet = {.key = world_key(flow), .seq = ++world->ghost.seq[flow]};
@@ -336,7 +370,29 @@ const char *oracle_packet(struct world *world, int flow)
 	world->ghost.ssrcs_used |= 1u << flow_ssrc(flow);
 	binding_packet(&world->binding, &packet, world->now_ms, &verdict);
 	wrong = check_verdict(world, flow, &verdict);
-	return wrong != NULL ? wrong : check_counts(world);
+	return wrong != NULL ? wrong : check_state(world);
+}
+
+/* --- workers: what worker_calls.c does with a call's route --- */
+
+const char *oracle_worker(struct world *world, int tenant)
+{
+	int slot = world->ghost.slots[tenant];
+	bool is_lost = slot != NOBODY;
+
+	for (int free = 0; slot == NOBODY; free++)
+		slot = (world->attached >> free & 1) == 0 ? free : NOBODY;
+	world->ghost.slots[tenant] = is_lost ? NOBODY : slot;
+	world->attached ^= UINT64_C(1) << slot;
+	for (int call = 0; call < CALLS; call++) {
+		if (!world->ghost.calls[call].open || tenant_of(call) != tenant)
+			continue;
+		if (is_lost)
+			route_take(&world->routes[call]);
+		else
+			route_give(&world->routes[call], (uint8_t)slot);
+	}
+	return check_state(world);
 }
 
 /* --- calls --- */
@@ -376,14 +432,18 @@ const char *oracle_open(struct world *world, int call)
 	int flow = NOBODY, result;
 	const char *wrong;
 
+	if (world->ghost.slots[tenant_of(call)] == NOBODY)
+		return NULL; /* nobody serves its user: refused before anything else */
 	*c = (struct ghost_call){.generation = generation};
 	session = world_session(world, call);
 	result = binding_open(&world->binding, world_ref(world, call), &session, world->now_ms, &verdict);
 	if (spec->ssrc != ANY)
 		world->ghost.ssrcs_used |= 1u << spec->ssrc;
 	if (result != 0)
-		return check_counts(world);
+		return check_state(world);
 	c->open = true;
+	route_open(&world->routes[call], generation, 0, 0, 0);
+	route_give(&world->routes[call], (uint8_t)world->ghost.slots[tenant_of(call)]);
 	wrong = take_eviction(world, call, &verdict);
 	if (wrong != NULL)
 		return wrong;
@@ -396,7 +456,7 @@ const char *oracle_open(struct world *world, int call)
 			"what another call left a moment ago was bound at the start");
 		wrong = take_bind(world, call, flow, &verdict);
 	}
-	return wrong != NULL ? wrong : check_counts(world);
+	return wrong != NULL ? wrong : check_state(world);
 }
 
 const char *oracle_move(struct world *world, int call)
@@ -429,13 +489,13 @@ const char *oracle_move(struct world *world, int call)
 		c->place = place;
 		c->learned = false;
 		FAIL_IF(verdict.moved || verdict.evicted, "a confirmed source was lost");
-		return check_counts(world);
+		return check_state(world);
 	}
 	FAIL_IF(verdict.moved != was_bound, "a move left the old flow, or took one that was not there");
 	FAIL_IF(was_bound && memcmp(&verdict.unbound, &key, sizeof(key)) != 0, "a move took another flow");
 	c->bound = false;
 	wrong = take_eviction(world, call, &verdict);
-	return wrong != NULL ? wrong : check_counts(world);
+	return wrong != NULL ? wrong : check_state(world);
 }
 
 const char *oracle_close(struct world *world, int call)
@@ -448,9 +508,11 @@ const char *oracle_close(struct world *world, int call)
 	/* What an earlier call of the index left in somebody's hands must do nothing. */
 	FAIL_IF(binding_close(&world->binding, stale, world->now_ms, &unbound), "a stale reference closed a call");
 	leave(world, call);
+	route_close(&world->routes[call]);
 	was_bound = binding_close(&world->binding, ref, world->now_ms, &unbound);
 	FAIL_IF(was_bound != c->bound, "the end of a call told the wrong state");
 	FAIL_IF(was_bound && memcmp(&unbound, &key, sizeof(key)) != 0, "the end of a call took another flow");
+	route_take(&world->routes[call]);
 	c->open = c->bound = false;
-	return check_counts(world);
+	return check_state(world);
 }

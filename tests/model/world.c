@@ -57,11 +57,12 @@ static uint64_t heard(void *context, struct session_ref session)
 
 struct world *world_new(const struct world_spec *spec)
 {
-	struct world *world = calloc(1, sizeof(*world));
+	struct world *world = aligned_alloc(_Alignof(struct world), sizeof(*world));
 	struct binding *binding;
 
 	if (world == NULL)
 		return NULL;
+	memset(world, 0, sizeof(*world));
 	trunk[0] = (struct ip_prefix){.address.bytes = {[10] = 0xff, [11] = 0xff, [12] = 10}, .length = 104};
 	binding = &world->binding;
 	binding->limits = (struct binding_limits){.max_sessions = CALLS,
@@ -80,6 +81,10 @@ struct world *world_new(const struct world_spec *spec)
 	}
 	world->spec = spec;
 	world->now_ms = 1000000;
+	for (int tenant = 0; tenant < TENANTS; tenant++) {
+		world->ghost.slots[tenant] = tenant;
+		world->attached |= UINT64_C(1) << tenant;
+	}
 	return world;
 }
 
@@ -127,6 +132,8 @@ void world_copy(struct world *to, const struct world *from)
 	to->binding.oldest_trial = from->binding.oldest_trial;
 	to->binding.newest_trial = from->binding.newest_trial;
 	to->binding.counts = from->binding.counts;
+	memcpy(to->routes, from->routes, sizeof(to->routes));
+	to->attached = from->attached;
 }
 
 /* --- numbers to keys --- */
@@ -259,6 +266,8 @@ static uint64_t hash_ghost(const struct world *world)
 						 (uint16_t)(ghost->seq[i] - trial->last_seq));
 		}
 	}
+	for (int tenant = 0; tenant < TENANTS; tenant++)
+		hash = mix(hash, (uint64_t)(ghost->slots[tenant] + 1));
 	for (int i = 0; i < SOURCES; i++)
 		hash = hash_left(world, &ghost->sources[i], hash);
 	for (int local = 0; local < LOCALS; local++) {
@@ -275,9 +284,15 @@ uint64_t world_hash(const struct world *world)
 	uint64_t hash = mix(hash_ghost(world), hash_quarantine(world, &world->binding.quarantine));
 
 	hash = mix(hash, hash_quarantine(world, &world->binding.linger));
+	hash = mix(hash, world->attached);
 	for (int call = 0; call < CALLS; call++) {
 		const struct binding_entry *entry = &world->binding.entries[call];
+		uint32_t generation = atomic_load_explicit(&world->routes[call].generation, memory_order_relaxed);
 
+		/* Generations only count up: what matters is whether it is the present one, and none. */
+		hash = mix(hash, (uint64_t)(generation == world->ghost.calls[call].generation) << 9 |
+					 (uint64_t)(generation == 0) << 8 |
+					 atomic_load_explicit(&world->routes[call].worker, memory_order_relaxed));
 		if (!entry->used)
 			continue;
 		hash = mix(hash, 1u + entry->bound + 2u * entry->unknown + 4u * entry->learned + 8u * entry->claims);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The small world in which the binding rules are checked exhaustively: three calls, two source addresses, three ports, three
- * SSRCs, two local ports. world.c keeps the state of binding.c in memory that can be copied, oracle.c says what should have
+ * SSRCs, two local ports, two tenants with a worker each. world.c keeps the state of binding.c in memory that can be copied, oracle.c says what should have
  * happened, explore.c enumerates.
  */
 #pragma once
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "dpdk_app/binding_state.h"
+#include "dpdk_app/route.h"
 
 #define CALLS	      3
 #define IPS	      2
@@ -19,6 +20,8 @@
 #define LOCALS	      2
 #define SOURCES	      (LOCALS * IPS * PORTS)
 #define FLOWS	      (SOURCES * SSRCS)
+#define TENANTS	      2
+#define WORKER_SLOTS  2	 /* the lowest free one is taken, so a slot changes its tenant */
 #define ANY	      -1 /* port: not known; SSRC: not signalled */
 #define NOBODY	      -1
 #define BURST	      4
@@ -113,6 +116,7 @@ struct ghost {
 	struct ghost_trial trials[CALLS][FLOWS];
 	uint16_t seq[FLOWS];
 	unsigned int ssrcs_used; /* mask: SSRCs are interchangeable, so they are used in order */
+	int slots[TENANTS];	 /* of the tenant's worker; NOBODY while it is lost */
 };
 
 struct world {
@@ -120,7 +124,15 @@ struct world {
 	uint64_t now_ms;
 	struct ghost ghost;
 	struct binding binding;
+	struct session_route routes[CALLS];
+	uint64_t attached; /* workers' slots, as lcores see them */
 };
+
+/* Whose worker serves a call. */
+static inline int tenant_of(int call)
+{
+	return call < 2 ? 0 : 1;
+}
 
 /* Memory of a world; copy overwrites `to`, which is of the same spec. hash covers everything that can matter later. */
 struct world *world_new(const struct world_spec *spec);
@@ -139,3 +151,4 @@ const char *oracle_open(struct world *world, int call);
 const char *oracle_move(struct world *world, int call);
 const char *oracle_close(struct world *world, int call);
 const char *oracle_packet(struct world *world, int flow);
+const char *oracle_worker(struct world *world, int tenant); /* its worker is lost, or one attaches again */
