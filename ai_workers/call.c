@@ -129,9 +129,19 @@ void call_send_control(struct call *call, char *text)
 	wss_want_write(call->connection);
 }
 
+static void say_once_that_language_is_a_wish(struct user *user)
+{
+	if (user->language_said || user->language[0] == '\0' ||
+		(gemini_model_features(users_model(user)) & GEMINI_FEATURE_LANGUAGE))
+		return;
+	user->language_said = true;
+	vl_log_info("user %s: %s takes no language code, so its instructions ask for %s", user->name, users_model(user),
+		user->language);
+}
+
 static void send_setup(struct call *call)
 {
-	const struct user *user = call->user;
+	struct user *user = call->user;
 	struct gemini_setup setup = {.model = users_model(user),
 		.voice = user->voice[0] != '\0' ? user->voice : NULL,
 		.language = user->language[0] != '\0' ? user->language : NULL,
@@ -140,6 +150,7 @@ static void send_setup(struct call *call)
 		.prefix_padding_ms = PREFIX_PADDING_MS,
 		.silence_duration_ms = SILENCE_DURATION_MS};
 
+	say_once_that_language_is_a_wish(user);
 	call_send_control(call, gemini_build_setup(&setup));
 }
 

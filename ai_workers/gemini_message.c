@@ -23,19 +23,23 @@
 
 const char gemini_audio_stream_end[] = "{\"realtimeInput\":{\"audioStreamEnd\":true}}";
 
-/* By prefix, longest first where one contains the other. */
+#define FEATURES_COMMON (GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME | GEMINI_FEATURE_COMPRESSION)
+
+/*
+ * By prefix, longest first where one contains the other. Models with native audio choose the language themselves; only the half
+ * cascades, which write text and read it aloud, take a language code.
+ */
 static const struct {
 	const char *prefix;
 	uint32_t features;
 } families[] = {
-	{"gemini-3.8-live-extended-thinking", GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME |
-						      GEMINI_FEATURE_COMPRESSION | GEMINI_FEATURE_THINKING},
+	{"gemini-3.8-live-extended-thinking", FEATURES_COMMON | GEMINI_FEATURE_THINKING},
 	{"gemini-3.5-transcribe", GEMINI_FEATURE_VAD},
-	{"gemini-3.1-flash-live", GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME |
-					  GEMINI_FEATURE_COMPRESSION | GEMINI_FEATURE_REALTIME_TEXT},
-	{"gemini-2.5-flash-native-audio", GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME | GEMINI_FEATURE_COMPRESSION},
+	{"gemini-3.1-flash-live", FEATURES_COMMON | GEMINI_FEATURE_REALTIME_TEXT},
+	{"gemini-live-2.5-flash-native-audio", FEATURES_COMMON},
+	{"gemini-live-2.5-flash", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE},
+	{"gemini-2.0-flash-live", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE},
 };
-#define FEATURES_DEFAULT (GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME | GEMINI_FEATURE_COMPRESSION)
 
 static const char *model_name(const char *model)
 {
@@ -49,7 +53,7 @@ uint32_t gemini_model_features(const char *model)
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
 		if (strncmp(name, families[i].prefix, strlen(families[i].prefix)) == 0)
 			return families[i].features;
-	return FEATURES_DEFAULT;
+	return FEATURES_COMMON;
 }
 
 static void add_generation_config(cJSON *setup, const struct gemini_setup *s, uint32_t features)
@@ -74,15 +78,34 @@ static void add_generation_config(cJSON *setup, const struct gemini_setup *s, ui
 		cJSON_AddStringToObject(cJSON_AddObjectToObject(config, "thinkingConfig"), "thinkingLevel", "LOW");
 }
 
+static void add_text_part(cJSON *parts, const char *text)
+{
+	cJSON *part = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(part, "text", text);
+	cJSON_AddItemToArray(parts, part);
+}
+
+/* Each part is a paragraph of its own. */
+static void add_instructions(cJSON *setup, const struct gemini_setup *s, uint32_t features)
+{
+	bool ask_language = s->language != NULL && !(features & GEMINI_FEATURE_LANGUAGE);
+	char sentence[64];
+	cJSON *parts;
+
+	if (s->instructions == NULL && !ask_language)
+		return;
+	parts = cJSON_AddArrayToObject(cJSON_AddObjectToObject(setup, "systemInstruction"), "parts");
+	if (s->instructions != NULL)
+		add_text_part(parts, s->instructions);
+	if (ask_language) {
+		snprintf(sentence, sizeof(sentence), "Speak %s.", s->language);
+		add_text_part(parts, sentence);
+	}
+}
+
 static void add_siblings(cJSON *setup, const struct gemini_setup *s, uint32_t features)
 {
-	if (s->instructions != NULL) {
-		cJSON *parts = cJSON_AddArrayToObject(cJSON_AddObjectToObject(setup, "systemInstruction"), "parts");
-		cJSON *part = cJSON_CreateObject();
-
-		cJSON_AddStringToObject(part, "text", s->instructions);
-		cJSON_AddItemToArray(parts, part);
-	}
 	if ((features & GEMINI_FEATURE_VAD) && (s->prefix_padding_ms != 0 || s->silence_duration_ms != 0)) {
 		cJSON *input = cJSON_AddObjectToObject(setup, "realtimeInputConfig");
 		cJSON *vad = cJSON_AddObjectToObject(input, "automaticActivityDetection");
@@ -122,6 +145,7 @@ char *gemini_build_setup(const struct gemini_setup *s)
 	snprintf(model, sizeof(model), "models/%s", model_name(s->model));
 	cJSON_AddStringToObject(setup, "model", model);
 	add_generation_config(setup, s, features);
+	add_instructions(setup, s, features);
 	add_siblings(setup, s, features);
 	return print_and_delete(message);
 }
@@ -150,7 +174,7 @@ size_t gemini_build_audio(char *buffer, const int16_t *pcm, size_t samples, uint
 
 char *gemini_build_text(const char *model, const char *text)
 {
-	cJSON *message = cJSON_CreateObject(), *content, *turns, *turn, *parts, *part;
+	cJSON *message = cJSON_CreateObject(), *content, *turns, *turn;
 
 	if (gemini_model_features(model) & GEMINI_FEATURE_REALTIME_TEXT) {
 		cJSON_AddStringToObject(cJSON_AddObjectToObject(message, "realtimeInput"), "text", text);
@@ -161,10 +185,7 @@ char *gemini_build_text(const char *model, const char *text)
 	turn = cJSON_CreateObject();
 	cJSON_AddItemToArray(turns, turn);
 	cJSON_AddStringToObject(turn, "role", "user");
-	parts = cJSON_AddArrayToObject(turn, "parts");
-	part = cJSON_CreateObject();
-	cJSON_AddItemToArray(parts, part);
-	cJSON_AddStringToObject(part, "text", text);
+	add_text_part(cJSON_AddArrayToObject(turn, "parts"), text);
 	cJSON_AddBoolToObject(content, "turnComplete", true);
 	return print_and_delete(message);
 }

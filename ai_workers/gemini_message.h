@@ -19,7 +19,7 @@ struct cJSON;
 #define GEMINI_HANDLE_MAX      2048u	  /* bytes of a resumption handle */
 
 /* What a model accepts in its setup; the service closes with 1007 on a field that a model does not know. */
-#define GEMINI_FEATURE_LANGUAGE	     0x01u /* speechConfig.languageCode; native audio models choose the language themselves */
+#define GEMINI_FEATURE_LANGUAGE	     0x01u /* speechConfig.languageCode; without it the language is asked for in the instructions */
 #define GEMINI_FEATURE_VAD	     0x02u /* realtimeInputConfig */
 #define GEMINI_FEATURE_RESUME	     0x04u /* sessionResumption */
 #define GEMINI_FEATURE_COMPRESSION   0x08u /* contextWindowCompression */
@@ -78,7 +78,7 @@ struct gemini_message {
 	struct cJSON *tree;
 };
 
-/* What `model` accepts (GEMINI_FEATURE_*): a table by name prefix, the newest family for unknown names. Any. */
+/* What `model` accepts (GEMINI_FEATURE_*): a table by name prefix; for unknown names what every family of today accepts. Any. */
 uint32_t gemini_model_features(const char *model);
 
 /* The setup message. Any. Returns its text, to be freed by the caller, or NULL when memory is short. */

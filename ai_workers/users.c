@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ca_file.h"
 #include "seal.h"
 
 #define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
@@ -19,7 +20,7 @@
 
 #define LETTERS_AND_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-#define ENDPOINT_EXPECTED "wss://host or wss://host:port, a name or an IPv4 address, without a path"
+#define ENDPOINT_EXPECTED "wss://host or wss://host:port, a name or an IPv4 address (IPv6 by name only), without a path"
 static int parse_endpoint(const char *text, void *field)
 {
 	static const char scheme[] = "wss://";
@@ -101,7 +102,9 @@ static const struct vl_setting user_table[] = {
 	{ROW("voice", user, voice, STRING), .min = 1, .valid = valid_word, .expected = WORD_EXPECTED, .reloadable = true,
 		.meaning = "prebuilt voice, case-sensitive (Puck, Kore, Charon, ...); none means the model's own"},
 	{ROW("language", user, language, STRING), .min = 2, .valid = valid_word, .expected = WORD_EXPECTED, .reloadable = true,
-		.meaning = "language code (BCP 47) such as en-US; none lets the model choose"},
+		.meaning = "language code (BCP 47) such as en-US; models that take none are asked for it in their instructions; "
+			   "none "
+			   "lets the model choose"},
 	{LONG_ROW("instructions", user, instructions), .min = 1, .max = 32768, .reloadable = true,
 		.meaning = "system instruction of the user's calls"},
 	{ROW("model", user, model, STRING), .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED, .reloadable = true,
@@ -303,6 +306,17 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 	return NULL;
 }
 
+/* What the file says of other files. */
+static int check_files(const struct users *users, struct vl_errors *errors)
+{
+	struct vl_error error;
+	int r = users->gemini.ca_file[0] != '\0' ? ca_file_check(users->gemini.ca_file, &error) : 0;
+
+	if (r != 0)
+		vl_errors_add(errors, "gemini.ca_file", "%s", error.text);
+	return r;
+}
+
 struct users *users_load(const char *path, struct master_key *master, struct vl_errors *errors)
 {
 	struct users *users = NULL;
@@ -318,7 +332,11 @@ struct users *users_load(const char *path, struct master_key *master, struct vl_
 		vl_errors_add(errors, NULL, "%s", error.text);
 	} else {
 		users = users_parse(file.text, file.len, master != NULL ? master->key : NULL, errors);
-		r = users == NULL ? -errno : 0;
+		r = users == NULL ? -errno : check_files(users, errors);
+	}
+	if (r < 0) {
+		users_free(users);
+		users = NULL;
 	}
 	if (master != NULL)
 		master_key_forget(master);

@@ -35,6 +35,7 @@ struct user {
 	char *sealed_key;   /* as the file has it, NULL: plain */
 	char voice[64];	    /* empty: the model's own */
 	char language[36];  /* BCP 47; empty: the model decides */
+	bool language_said; /* the log says that the model takes no language code */
 	char *instructions; /* NULL: none */
 	char model[128];    /* empty: users.gemini.model */
 	char *greeting;	    /* what the model is asked to say first; NULL: it waits for the caller */
@@ -69,7 +70,7 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 
 /*
  * Read and check the file at `path`; `master` (or NULL) is loaded for it and forgotten again. Worker, at start and for a reload. As
- * users_parse(); errno EPERM when others may read it. Errors do not name the file.
+ * users_parse(), and `gemini.ca_file` must be usable; errno EPERM when others may read the file. Errors do not name the file.
  */
 struct users *users_load(const char *path, struct master_key *master, struct vl_errors *errors);
 

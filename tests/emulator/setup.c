@@ -37,6 +37,7 @@ static const struct setup_model models[] = {
 		.non_blocking = true,
 		.scheduling = true,
 		.media_chunks = true},
+	{.name = "gemini-live-2.5-flash", .budget_allowed = true, .media_chunks = true, .language_allowed = true},
 	{.name = "gemini-live-2.5-flash-native-audio",
 		.budget_allowed = true,
 		.non_blocking = true,
@@ -99,6 +100,14 @@ static int check_voice(const cJSON *config, struct schema_error *error)
 			return 0;
 	}
 	return schema_refuse(error, 1007, "No matching speaker voice found for name: %.60s", voice);
+}
+
+/* Native audio models choose the language themselves. */
+static int check_language(const struct setup_model *model, const cJSON *config, struct schema_error *error)
+{
+	if (model->language_allowed || schema_path(config, "speech_config.language_code") == NULL)
+		return 0;
+	return schema_refuse(error, 1007, INVALID_ARGUMENT);
 }
 
 static int check_thinking(const struct setup_model *model, const cJSON *config, struct schema_error *error)
@@ -182,6 +191,8 @@ int setup_read(enum request_api api, const cJSON *object, struct setup *setup, s
 		result = check_modality(setup, config, error);
 	if (result == 0)
 		result = check_voice(config, error);
+	if (result == 0)
+		result = check_language(setup->model, config, error);
 	if (result == 0)
 		result = check_thinking(setup->model, config, error);
 	if (result == 0)

@@ -16,6 +16,7 @@ struct setup_model {
 	const char *name;				    /* without "models/" */
 	bool text_output;				    /* TEXT is the modality instead of AUDIO */
 	bool level_required, level_allowed, budget_allowed; /* thinkingConfig */
+	bool language_allowed;				    /* speechConfig.languageCode */
 	bool non_blocking;				    /* NON_BLOCKING functions exist */
 	bool scheduling;				    /* toolResponse.scheduling exists */
 	bool media_chunks;				    /* the deprecated mediaChunks still work */

@@ -196,6 +196,7 @@ START_TEST(test_setup_follows_the_model)
 		{SETUP("\"generationConfig\":{\"speechConfig\":{\"voiceConfig\":{\"prebuiltVoiceConfig\":{\"voiceName\":\"kore\"}"
 		       "}}}"),
 			1007, "No matching speaker voice found for name: kore"},
+		{SETUP("\"generationConfig\":{\"speechConfig\":{\"languageCode\":\"de-DE\"}}"), 1007, INVALID},
 		{SETUP("\"generationConfig\":{\"thinkingConfig\":{\"thinkingLevel\":\"LOW\"}}"), 1007, INVALID},
 		{SETUP("\"generationConfig\":{\"stopSequences\":[\"x\"]}"), 1007, INVALID},
 		{SETUP("\"generationConfig\":{\"responseMimeType\":\"text/plain\"}"), 1007, INVALID},

@@ -218,6 +218,10 @@ static void check_setup(const struct gemini_setup *setup, const char *expected)
 	free(built);
 }
 
+static const char *const no_language[] = {"gemini-3.8-live", "models/gemini-3.8-live", "gemini-3.8-live-extended-thinking",
+	"gemini-3.1-flash-live-preview", "gemini-2.5-flash-native-audio-preview-12-2025", "gemini-live-2.5-flash-native-audio",
+	"gemini-4.2-live-of-tomorrow"};
+
 START_TEST(test_gemini_message_setup)
 {
 	check_setup(&(struct gemini_setup){.model = "gemini-3.8-live"},
@@ -233,18 +237,25 @@ START_TEST(test_gemini_message_setup)
 			    .silence_duration_ms = 500},
 		"{\"setup\":{\"model\":\"models/"
 		"gemini-3.8-live\",\"generationConfig\":{\"responseModalities\":[\"AUDIO\"],\"speechConfig\":"
-		"{\"voiceConfig\":{\"prebuiltVoiceConfig\":{\"voiceName\":\"Kore\"}},\"languageCode\":\"de-DE\"}},"
+		"{\"voiceConfig\":{\"prebuiltVoiceConfig\":{\"voiceName\":\"Kore\"}}}},"
 		"\"systemInstruction\":"
-		"{\"parts\":[{\"text\":\"Be \\\"brief\\\"\\n.\"}]},\"realtimeInputConfig\":{\"automaticActivityDetection\":"
+		"{\"parts\":[{\"text\":\"Be \\\"brief\\\"\\n.\"},{\"text\":\"Speak "
+		"de-DE.\"}]},\"realtimeInputConfig\":{\"automaticActivityDetection\":"
 		"{\"prefixPaddingMs\":20,\"silenceDurationMs\":500}},\"inputAudioTranscription\":{},\"outputAudioTranscription\":"
 		"{},"
 		"\"sessionResumption\":{\"handle\":\"h/1\"},\"contextWindowCompression\":{\"slidingWindow\":{}}}}");
-	/* A native audio model chooses the language itself, and one kind insists on a thinking level. */
-	check_setup(&(struct gemini_setup){.model = "gemini-2.5-flash-native-audio-preview-12-2025", .language = "de-DE"},
-		"{\"setup\":{\"model\":\"models/"
-		"gemini-2.5-flash-native-audio-preview-12-2025\",\"generationConfig\":{\"responseModalities\":"
-		"[\"AUDIO\"]},\"inputAudioTranscription\":{},\"outputAudioTranscription\":{},\"sessionResumption\":{},"
-		"\"contextWindowCompression\":{\"slidingWindow\":{}}}}");
+	/* A half cascade takes a language code, no other model does; one kind insists on a thinking level. */
+	check_setup(&(struct gemini_setup){.model = "gemini-live-2.5-flash", .language = "de-DE"},
+		"{\"setup\":{\"model\":\"models/gemini-live-2.5-flash\",\"generationConfig\":{\"responseModalities\":[\"AUDIO\"],"
+		"\"speechConfig\":{\"languageCode\":\"de-DE\"}},\"inputAudioTranscription\":{},\"outputAudioTranscription\":{},"
+		"\"sessionResumption\":{},\"contextWindowCompression\":{\"slidingWindow\":{}}}}");
+	for (size_t i = 0; i < sizeof(no_language) / sizeof(no_language[0]); i++) {
+		char *built = gemini_build_setup(&(struct gemini_setup){.model = no_language[i], .language = "de-DE"});
+
+		ck_assert_ptr_null(strstr(built, "languageCode"));
+		ck_assert_ptr_nonnull(strstr(built, "\"systemInstruction\":{\"parts\":[{\"text\":\"Speak de-DE.\"}]}"));
+		free(built);
+	}
 	ck_assert(gemini_model_features("gemini-3.8-live-extended-thinking") & GEMINI_FEATURE_THINKING);
 	ck_assert(!(gemini_model_features("gemini-3.8-live") & GEMINI_FEATURE_THINKING));
 	ck_assert(!(gemini_model_features("gemini-3.5-transcribe-live") & GEMINI_FEATURE_RESUME));

@@ -15,7 +15,18 @@
 
 #define GEMINI "\"gemini\":{\"endpoint\":\"wss://localhost:8443\",\"model\":\"m\"}"
 #define SEALED "vlk1:ae216c2ef5247a37:8PHy8_T19vf4-fr7:cRf2XM-xWXu7cHwQeGqrcO_bhdLXWVN87-qpUYQRgHUbZ5MQwDY0_rV4WCqwEmZikOVj0Ftfvw"
-#define KEY    "AIzaSyD-SECRET-SECRET-SECRET-SECRET-123"
+/* `openssl req -x509 -newkey ed25519`, valid for a hundred years */
+#define CA_PEM                                                               \
+	"-----BEGIN CERTIFICATE-----\n"                                      \
+	"MIIBOjCB7aADAgECAhRv2QSgZDN4Z+X84NWxZQlapvKeSDAFBgMrZXAwEjEQMA4G\n" \
+	"A1UEAwwHdGVzdCBDQTAgFw0yNjExMjIxNTEwNTdaGA8yMTI2MTAyOTE1MTA1N1ow\n" \
+	"EjEQMA4GA1UEAwwHdGVzdCBDQTAqMAUGAytlcAMhAOdIay7PJsAy2z/MQwEiMXhH\n" \
+	"YU1J4LwkGh7METoPVz9To1MwUTAdBgNVHQ4EFgQUWtbudlK/K+BeFcQi/bZ2xB3H\n" \
+	"Qh4wHwYDVR0jBBgwFoAUWtbudlK/K+BeFcQi/bZ2xB3HQh4wDwYDVR0TAQH/BAUw\n" \
+	"AwEB/zAFBgMrZXADQQDKV0IWgB9dYRWlCuUWEQ5/gbzCqe5CcQdAnotkFFyCs/BB\n" \
+	"QJix6T4iIADBxQOZSoy43HL4Qfxn9UGUjN9S0nQF\n"                         \
+	"-----END CERTIFICATE-----\n"
+#define KEY "AIzaSyD-SECRET-SECRET-SECRET-SECRET-123"
 
 static struct users *parse(const char *text, struct vl_errors *errors)
 {
@@ -100,7 +111,7 @@ START_TEST(test_users_checks_endpoint)
 			ck_assert_uint_eq(u->gemini.endpoint.port, cases[i].port);
 		} else {
 			ck_assert_str_eq(errors.errors[0].text, "gemini.endpoint: is not wss://host or wss://host:port, a name "
-								"or an IPv4 address, without a path");
+								"or an IPv4 address (IPv6 by name only), without a path");
 		}
 		users_free(u);
 	}
@@ -366,6 +377,53 @@ START_TEST(test_users_checks_file)
 }
 END_TEST
 
+/* A CA file that cannot be used is an error of the users file, not a line in the log. */
+START_TEST(test_users_checks_ca_file)
+{
+	static const char good[] = "-----BEGIN CERTIFICATE-----\n"
+				   "MIIBITCB1KADAgECAhRUCfs0JH8PtnEq7stzHCrNVRXuYDAFBgMrZXAwDTELMAkG\n";
+	static const struct {
+		const char *text, *error;
+	} cases[] = {
+		{NULL, "gemini.ca_file: No such file or directory"},
+		{"", "gemini.ca_file: is not a PEM file"},
+		{"binary\x01\x02", "gemini.ca_file: is not a PEM file"},
+		{"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n",
+			"gemini.ca_file: is a PEM file without a certificate"},
+		{"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+			"gemini.ca_file: holds a certificate that cannot be read"},
+		{good, "gemini.ca_file: holds a certificate that cannot be read"}, /* cut off */
+		{CA_PEM, NULL},
+		{"text before\n" CA_PEM CA_PEM "text behind\n", NULL},
+		{CA_PEM "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+			"gemini.ca_file: holds a certificate that cannot be read"},
+	};
+	char directory[] = "/tmp/vl-users-XXXXXX", path[64], ca[64], text[512];
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/users.json", directory);
+	snprintf(ca, sizeof(ca), "%s/ca.pem", directory);
+	snprintf(text, sizeof(text),
+		"{\"gemini\":{\"model\":\"m\",\"ca_file\":\"%s\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}", ca);
+	write_file(path, text, 0600);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct vl_errors errors = {0};
+		struct users *u;
+
+		if (cases[i].text != NULL)
+			write_file(ca, cases[i].text, 0644);
+		u = users_load(path, NULL, &errors);
+		ck_assert_msg((u != NULL) == (cases[i].error == NULL), "case %zu: %s", i, errors.errors[0].text);
+		if (u == NULL)
+			ck_assert_str_eq(errors.errors[0].text, cases[i].error);
+		users_free(u);
+	}
+	unlink(ca);
+	unlink(path);
+	rmdir(directory);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("users");
@@ -379,6 +437,6 @@ int main(void)
 	suite_add_tcase(suite, tc);
 	unit_add(suite, "sealed", test_users_opens_sealed_keys, test_users_refuses_sealed_keys);
 	unit_add(suite, "reload", test_users_retires);
-	unit_add(suite, "file", test_users_checks_file);
+	unit_add(suite, "file", test_users_checks_file, test_users_checks_ca_file);
 	return unit_run(suite);
 }

@@ -151,7 +151,7 @@ describe('a healthy service', () => {
 		const call = await Call.connect(emulator, {config: {
 			systemInstruction: 'You answer the telephone.',
 			temperature: 0.5, topP: 0.9, topK: 20, maxOutputTokens: 1000, seed: 5,
-			speechConfig: {voiceConfig: {prebuiltVoiceConfig: {voiceName: 'Kore'}}, languageCode: 'en-US'},
+			speechConfig: {voiceConfig: {prebuiltVoiceConfig: {voiceName: 'Kore'}}},
 			realtimeInputConfig: {
 				automaticActivityDetection: {startOfSpeechSensitivity: 'START_SENSITIVITY_LOW', endOfSpeechSensitivity: 'END_SENSITIVITY_HIGH', prefixPaddingMs: 20, silenceDurationMs: 500},
 				activityHandling: 'START_OF_ACTIVITY_INTERRUPTS', turnCoverage: 'TURN_INCLUDES_ONLY_ACTIVITY',
@@ -294,6 +294,7 @@ describe('a healthy service', () => {
 			[{config: {proactivity: {proactiveAudio: true}}}, /1007.*Unknown name "proactivity" at 'setup'/s],
 			[{config: {safetySettings: [{category: 'HARM_CATEGORY_HARASSMENT', threshold: 'BLOCK_NONE'}]}}, /1007.*Unknown name "safetySettings" at 'setup'/s],
 			[{config: {thinkingConfig: {thinkingLevel: 'LOW'}}}, /1007/],
+			[{config: {speechConfig: {languageCode: 'de-DE'}}}, /1007/],
 			[{model: 'gemini-3.8-live-extended-thinking'}, /1007.*Thinking level must be specified/s],
 			[{config: {realtimeInputConfig: {automaticActivityDetection: {startOfSpeechSensitivity: 'START_SENSITIVITY_MEDIUM'}}}}, /1007.*Invalid value at/s],
 		])
