@@ -50,12 +50,14 @@ run_meson() {
 		add 0 1 0
 		return
 	fi
+	# The next suite overwrites it.
+	cp "$directory/meson-logs/testlog.txt" "$directory/$suite.txt"
 	counts=$(/usr/bin/python3 scripts/count_tests.py "$report" 2>>"$failures")
 	# shellcheck disable=SC2086
 	set -- $counts
 	if [ "$code" != 0 ]; then
-		# Lines with "#" are a TAP program's diagnosis; those of its cases that passed are not wanted.
-		grep -vE '^ok' "$log" | tail -n 120
+		grep -vE '^ok' "$log" | tail -n 60
+		grep -E '^(not ok|# .*(Error|error|FAIL))' "$directory/$suite.txt" | tail -n 40
 		# A failure that no case carries still counts.
 		[ "$2" != 0 ] || set -- "$1" 1 "$3"
 	fi
@@ -99,7 +101,7 @@ fi
 if wanted smoke; then
 	step "smoke tests in network namespaces (a few minutes)"
 	run_meson "$VL_BUILD" smoke
-	grep -hE '^# (measured|barge-in)' "$VL_BUILD/smoke.log" "$VL_BUILD"/meson-logs/testlog.txt 2>/dev/null | sort -u | sed 's/^# /      /' || true
+	grep -hE '^# (measured|barge-in)' "$VL_BUILD/smoke.log" "$VL_BUILD/smoke.txt" 2>/dev/null | sort -u | sed 's/^# /      /' || true
 fi
 if wanted isolation; then
 	step "exhaustive check of the binding rules"

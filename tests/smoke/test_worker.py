@@ -9,10 +9,10 @@ import math
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 import wave
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
@@ -73,7 +73,7 @@ class WorkerCase(unittest.TestCase):
         self.worker = self.start("worker", stage.binary("voxlane-worker"), "--dataplane", socket, "--users", users or self.users(), "--name", "w1",
                                  "--log", "debug", *worker)
         self.assertEqual(self.plane.wait(seconds + 20), 0)
-        statistics = json.loads(subprocess.run(["curl", "-s", f"http://127.0.0.1:{self.stats_port}/stats"], capture_output=True, check=True).stdout)
+        statistics = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{self.stats_port}/stats", timeout=5).read())
         status = self.worker.stop()
         self.assertEqual(status, 0, self.worker.tail(60))
         text = report.read_text(encoding="utf-8")
