@@ -41,35 +41,51 @@ static int reserve(struct byte_queue *q, size_t len)
 	return 0;
 }
 
+/* Write `len` bytes, room for which is reserved, at position `at`; NULL: `byte` each. */
+static void put(struct byte_queue *q, size_t at, const uint8_t *bytes, uint8_t byte, size_t len)
+{
+	size_t first;
+
+	at &= q->capacity - 1;
+	first = q->capacity - at < len ? q->capacity - at : len;
+	if (bytes == NULL) {
+		memset(q->bytes + at, byte, first);
+		memset(q->bytes, byte, len - first);
+	} else {
+		memcpy(q->bytes + at, bytes, first);
+		memcpy(q->bytes, bytes + first, len - first);
+	}
+	q->len += len;
+}
+
 int byte_queue_push(struct byte_queue *q, const uint8_t *bytes, size_t len)
 {
-	size_t at, first;
-
 	if (len == 0)
 		return 0;
 	if (reserve(q, len) != 0)
 		return -ENOMEM;
-	at = (q->head + q->len) & (q->capacity - 1);
-	first = q->capacity - at < len ? q->capacity - at : len;
-	memcpy(q->bytes + at, bytes, first);
-	memcpy(q->bytes, bytes + first, len - first);
-	q->len += len;
+	put(q, q->head + q->len, bytes, 0, len);
+	return 0;
+}
+
+int byte_queue_push_front(struct byte_queue *q, const uint8_t *bytes, size_t len)
+{
+	if (len == 0)
+		return 0;
+	if (reserve(q, len) != 0)
+		return -ENOMEM;
+	q->head = (q->head - len) & (q->capacity - 1);
+	put(q, q->head, bytes, 0, len);
 	return 0;
 }
 
 int byte_queue_fill(struct byte_queue *q, uint8_t byte, size_t len)
 {
-	size_t at, first;
-
 	if (len == 0)
 		return 0;
 	if (reserve(q, len) != 0)
 		return -ENOMEM;
-	at = (q->head + q->len) & (q->capacity - 1);
-	first = q->capacity - at < len ? q->capacity - at : len;
-	memset(q->bytes + at, byte, first);
-	memset(q->bytes, byte, len - first);
-	q->len += len;
+	put(q, q->head + q->len, NULL, byte, len);
 	return 0;
 }
 

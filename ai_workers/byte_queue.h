@@ -17,6 +17,9 @@ struct byte_queue {
 /* Append `len` bytes. Worker loop. Returns 0 or -ENOMEM, with nothing appended. */
 int byte_queue_push(struct byte_queue *queue, const uint8_t *bytes, size_t len);
 
+/* Put `len` bytes in front of the first. Worker loop. Returns 0 or -ENOMEM, with nothing put. */
+int byte_queue_push_front(struct byte_queue *queue, const uint8_t *bytes, size_t len);
+
 /* Append `len` times `byte`. Worker loop. Returns 0 or -ENOMEM. */
 int byte_queue_fill(struct byte_queue *queue, uint8_t byte, size_t len);
 

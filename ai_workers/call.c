@@ -333,7 +333,7 @@ struct call *call_create(struct worker *worker, const struct dataplane_open *ope
 	uplink_init(&call->uplink, &config);
 	session_init(&call->session, (uint32_t)tsc_now() ^ open->index);
 	users_hold(user);
-	call_attach(call, open);
+	call_attach(call, open, now_ms);
 	HASH_ADD_STR(worker->calls, uuid, call);
 	worker->call_count++;
 	call_step(call, &(struct session_event){.type = SESSION_START}, now_ms);
@@ -344,7 +344,7 @@ fail:
 	return NULL;
 }
 
-void call_attach(struct call *call, const struct dataplane_open *open)
+void call_attach(struct call *call, const struct dataplane_open *open, uint64_t now_ms)
 {
 	memcpy(call->uuid, open->uuid, sizeof(call->uuid));
 	call->index = open->index;
@@ -355,7 +355,8 @@ void call_attach(struct call *call, const struct dataplane_open *open)
 	call->reported[0] = '\0';
 	uplink_hold(&call->uplink, open->held);
 	downlink_restart(&call->downlink);
-	call_report_state(call);
+	/* What the old data plane was playing is over. */
+	call_update_busy(call, now_ms);
 }
 
 void call_detach(struct call *call, uint64_t now_ms)
@@ -400,6 +401,7 @@ void call_record(struct call *call, const struct vl_record *record, const uint8_
 		.len = record->len,
 		.seq = record->seq,
 		.timestamp = record->timestamp,
+		.ssrc = record->ssrc,
 		.payload_type = record->payload_type,
 		.tsc = record->tsc};
 

@@ -75,7 +75,7 @@ extern const struct wss_handler call_wss_handler;
 struct call *call_create(struct worker *worker, const struct dataplane_open *open, struct user *user, uint64_t now_ms);
 
 /* A data plane that was away offers the call again, perhaps under another index: go on with it. Worker loop. */
-void call_attach(struct call *call, const struct dataplane_open *open);
+void call_attach(struct call *call, const struct dataplane_open *open, uint64_t now_ms);
 
 /* The data plane is gone: keep the session for a while. Worker loop. */
 void call_detach(struct call *call, uint64_t now_ms);

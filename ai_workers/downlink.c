@@ -18,7 +18,7 @@
 
 int downlink_init(struct downlink *d, enum vl_g711_law law)
 {
-	*d = (struct downlink){.law = law};
+	*d = (struct downlink){.law = law, .prebuffer_ms = DOWNLINK_PREBUFFER_MS};
 	d->resampler = vl_resampler_new(GEMINI_MODEL_RATE, VL_G711_RATE_HZ);
 	return d->resampler != NULL ? 0 : -ENOMEM;
 }
@@ -48,6 +48,46 @@ static int append_pcm(struct downlink *d, const uint8_t *bytes, size_t len)
 	return byte_queue_push(&d->queue, encoded, count) == 0 ? 0 : -ENOBUFS;
 }
 
+/* The data plane's queue has run dry in the middle of a turn, as far as is known yet. */
+static void notice_dry(struct downlink *d, uint64_t now_ms)
+{
+	if (!d->playing || d->complete || d->queue.len >= DOWNLINK_FRAME || now_ms < d->play_end_ms)
+		return;
+	d->playing = false;
+	d->dry = true;
+}
+
+/* More audio of the turn that ran dry: the caller heard a pause where there was none. */
+static void note_underrun(struct downlink *d, struct vl_worker_stats *stats)
+{
+	d->dry = false;
+	d->underruns++;
+	d->prebuffer_ms *= 2;
+	if (d->prebuffer_ms > DOWNLINK_PREBUFFER_MAX_MS)
+		d->prebuffer_ms = DOWNLINK_PREBUFFER_MAX_MS;
+	stats_add(&stats->down_underruns, 1);
+}
+
+/* A turn is whole. One that was too short to run dry says nothing about the service. */
+static void note_end(struct downlink *d)
+{
+	uint32_t whole_ms = d->played_ms + (uint32_t)(d->queue.len / BYTES_PER_MS);
+
+	d->dry = false;
+	if (d->underruns > 0 || whole_ms <= DOWNLINK_PREBUFFER_MAX_MS)
+		return;
+	d->prebuffer_ms -= d->prebuffer_ms / 4;
+	if (d->prebuffer_ms < DOWNLINK_PREBUFFER_MIN_MS)
+		d->prebuffer_ms = DOWNLINK_PREBUFFER_MIN_MS;
+}
+
+/* The first audio of a turn. */
+static void begin_turn(struct downlink *d)
+{
+	d->underruns = d->played_ms = 0;
+	d->dry = false;
+}
+
 int downlink_audio(struct downlink *d, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats)
 {
 	struct vl_base64_decoder decoder = {0};
@@ -58,8 +98,14 @@ int downlink_audio(struct downlink *d, const char *base64, size_t len, uint64_t 
 		return 0;
 	}
 	/* New audio after a complete turn that is still being played belongs to the next one, and plays right behind. */
+	if (d->complete || (!d->speaking && d->queue.len == 0))
+		begin_turn(d);
 	d->complete = false;
 	d->mark_due = false;
+	notice_dry(d, now_ms);
+	if (d->dry)
+		note_underrun(d, stats);
+	d->arrived_ms = now_ms;
 	while (len > 0) {
 		size_t n = len < BLOCK_CHARS ? len : BLOCK_CHARS;
 		ssize_t decoded = vl_base64_decode_more(&decoder, base64, n, bytes);
@@ -88,6 +134,8 @@ void downlink_generation_complete(struct downlink *d)
 	if (tail != 0)
 		byte_queue_fill(&d->queue, vl_g711_silence(d->law), DOWNLINK_FRAME - tail);
 	d->half = false;
+	if (!d->complete)
+		note_end(d);
 	d->complete = true;
 	d->mark_due = d->speaking || d->queue.len > 0;
 }
@@ -100,7 +148,7 @@ void downlink_interrupted(struct downlink *d, uint64_t now_ms, struct vl_worker_
 	d->half = false;
 	d->turn++;
 	d->flush_due = true;
-	d->mark_due = d->complete = d->playing = d->speaking = false;
+	d->mark_due = d->complete = d->playing = d->speaking = d->dry = false;
 	d->play_end_ms = now_ms;
 	d->muted_until_ms = now_ms + DOWNLINK_MUTE_MS;
 }
@@ -115,7 +163,7 @@ void downlink_turn_complete(struct downlink *d)
 void downlink_restart(struct downlink *d)
 {
 	d->turn = 0;
-	d->flush_due = d->playing = d->speaking = false;
+	d->flush_due = d->playing = d->speaking = d->dry = false;
 	d->mark_due = d->complete && d->queue.len > 0;
 	d->play_end_ms = 0;
 }
@@ -129,21 +177,22 @@ bool downlink_drained(struct downlink *d, uint32_t turn)
 	return true;
 }
 
-enum downlink_due downlink_next(const struct downlink *d, uint64_t now_ms)
+/* Enough to begin with, or all there will be for a while. */
+static bool gathered(const struct downlink *d, uint64_t now_ms)
 {
-	bool started = d->playing || d->complete || d->queue.len >= DOWNLINK_PREBUFFER_MS * BYTES_PER_MS;
+	return d->complete || d->queue.len >= d->prebuffer_ms * BYTES_PER_MS || now_ms - d->arrived_ms >= DOWNLINK_STALLED_MS;
+}
 
+enum downlink_due downlink_next(struct downlink *d, uint64_t now_ms)
+{
 	if (d->flush_due)
 		return DOWNLINK_FLUSH_DUE;
-	if (d->queue.len >= DOWNLINK_FRAME) {
-		/* Ran dry without an end: gather again instead of stuttering. */
-		if (d->playing && !d->complete && now_ms > d->play_end_ms && d->queue.len < DOWNLINK_PREBUFFER_MS * BYTES_PER_MS)
-			started = false;
-		if (started && d->play_end_ms < now_ms + DOWNLINK_AHEAD_MS)
-			return DOWNLINK_FRAME_DUE;
-		return DOWNLINK_NOTHING;
-	}
-	return d->complete && d->mark_due ? DOWNLINK_MARK_DUE : DOWNLINK_NOTHING;
+	notice_dry(d, now_ms);
+	if (d->queue.len < DOWNLINK_FRAME)
+		return d->complete && d->mark_due ? DOWNLINK_MARK_DUE : DOWNLINK_NOTHING;
+	if ((d->playing || gathered(d, now_ms)) && d->play_end_ms < now_ms + DOWNLINK_AHEAD_MS)
+		return DOWNLINK_FRAME_DUE;
+	return DOWNLINK_NOTHING;
 }
 
 void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, uint64_t now_ms)
@@ -162,6 +211,7 @@ void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, ui
 		if (d->play_end_ms < now_ms)
 			d->play_end_ms = now_ms;
 		d->play_end_ms += DOWNLINK_FRAME_MS;
+		d->played_ms += DOWNLINK_FRAME_MS;
 		break;
 	case DOWNLINK_NOTHING:
 		break;

@@ -6,6 +6,10 @@
  * The model speaks four to five times faster than real time, in pieces of any size. The data plane's queue is short on purpose,
  * so that `interrupted` is heard at once, and so this side keeps the rest and stays about DOWNLINK_AHEAD_MS ahead.
  *
+ * At times the service is slower than real time, or stalls in the middle of a sentence. Speech starts only with a prebuffer, and
+ * when it runs dry it gathers one again: a few long pauses are understood, stutter is not. The prebuffer doubles when a turn ran
+ * dry, and shrinks by a quarter with every turn that did not.
+ *
  * A socket that is not read holds `interrupted` back behind the audio, so it is read up to DOWNLINK_FULL_MS, longer than any answer
  * we know (1.2 MB of a call that has it, nothing of the others). Only during an answer still longer than that an interruption
  * waits in the socket until DOWNLINK_RESUME_MS is left.
@@ -21,14 +25,17 @@
 #include "../shared/worker_stats.h"
 #include "byte_queue.h"
 
-#define DOWNLINK_FRAME	      160u /* bytes of 20 ms of G.711 */
-#define DOWNLINK_FRAME_MS     20u
-#define DOWNLINK_AHEAD_MS     120u    /* kept in the data plane's queue, which holds 16 frames */
-#define DOWNLINK_PREBUFFER_MS 100u    /* of speech before it starts, unless it is shorter */
-#define DOWNLINK_FULL_MS      150000u /* queued: stop reading the socket */
-#define DOWNLINK_RESUME_MS    140000u /* read again */
-#define DOWNLINK_MAX_MS	      180000u /* what was under way when we stopped still fits; beyond this audio is dropped */
-#define DOWNLINK_MUTE_MS      1000u   /* after `interrupted`: late audio is dropped until turnComplete, at most so long */
+#define DOWNLINK_FRAME		  160u /* bytes of 20 ms of G.711 */
+#define DOWNLINK_FRAME_MS	  20u
+#define DOWNLINK_AHEAD_MS	  120u /* kept in the data plane's queue, which holds 16 frames */
+#define DOWNLINK_PREBUFFER_MS	  100u /* of speech before it starts, unless it is shorter: in a call's first turn */
+#define DOWNLINK_PREBUFFER_MIN_MS 60u
+#define DOWNLINK_PREBUFFER_MAX_MS 400u
+#define DOWNLINK_STALLED_MS	  600u	  /* nothing came for so long: what has been gathered is played */
+#define DOWNLINK_FULL_MS	  150000u /* queued: stop reading the socket */
+#define DOWNLINK_RESUME_MS	  140000u /* read again */
+#define DOWNLINK_MAX_MS		  180000u /* what was under way when we stopped still fits; beyond this audio is dropped */
+#define DOWNLINK_MUTE_MS	  1000u	  /* after `interrupted`: late audio is dropped until turnComplete, at most so long */
 
 /* What is to be put into the downlink ring next. */
 enum downlink_due { DOWNLINK_NOTHING, DOWNLINK_FRAME_DUE, DOWNLINK_FLUSH_DUE, DOWNLINK_MARK_DUE };
@@ -43,9 +50,14 @@ struct downlink {
 	bool flush_due, mark_due;
 	bool complete;	      /* generationComplete: no more audio of this turn */
 	bool playing;	      /* prebuffered */
+	bool dry;	      /* ran out in the middle of a turn, if more of it comes */
 	bool speaking;	      /* from the first frame of a turn until DRAINED */
 	uint64_t play_end_ms; /* when the data plane's queue runs dry */
 	uint64_t muted_until_ms;
+	uint64_t arrived_ms;   /* newest audio */
+	uint32_t prebuffer_ms; /* at present */
+	uint32_t played_ms;    /* of this turn, handed over */
+	uint32_t underruns;    /* of this turn */
 };
 
 /* Prepare for one call. Worker loop. Returns 0 or -ENOMEM. */
@@ -76,7 +88,7 @@ void downlink_restart(struct downlink *downlink);
 bool downlink_drained(struct downlink *downlink, uint32_t turn);
 
 /* What to hand over now; repeat until DOWNLINK_NOTHING. Worker loop. */
-enum downlink_due downlink_next(const struct downlink *downlink, uint64_t now_ms);
+enum downlink_due downlink_next(struct downlink *downlink, uint64_t now_ms);
 
 /*
  * It has been handed over: `frame` receives DOWNLINK_FRAME bytes when `due` is DOWNLINK_FRAME_DUE, else it may be NULL. Worker

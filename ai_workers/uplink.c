@@ -231,9 +231,16 @@ void uplink_packet(struct uplink *u, const struct uplink_packet *packet, uint64_
 	if (!p.voice && packet->payload_type != 13 &&
 		(u->config.event_payload_type == 0 || packet->payload_type != u->config.event_payload_type))
 		stats_add(&stats->up_unwanted, 1);
+	/* Another SSRC, verified by the data plane (hold, transfer): its numbers may lie anywhere, also just behind the old ones. */
+	if (u->started && packet->ssrc != u->ssrc) {
+		while (u->waiting_count > 0)
+			release_waiting(u, true, now_ms, stats);
+		u->started = false;
+	}
 	if (!u->started) {
 		if (!p.voice)
 			return;
+		u->ssrc = packet->ssrc;
 		u->started = true;
 		u->next_seq = p.seq;
 		u->next_timestamp = p.timestamp;

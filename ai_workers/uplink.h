@@ -42,6 +42,7 @@ struct uplink_packet {
 	uint16_t len;
 	uint16_t seq;
 	uint32_t timestamp;
+	uint32_t ssrc;
 	uint8_t payload_type;
 	uint64_t tsc; /* arrival */
 };
@@ -63,6 +64,7 @@ struct uplink {
 	uint64_t waiting_since_ms; /* when the gap at the front was seen */
 	bool started, held, streaming;
 	bool end_due;		 /* audioStreamEnd is to be sent */
+	uint32_t ssrc;		 /* of the stream */
 	uint16_t next_seq;	 /* expected */
 	uint32_t next_timestamp; /* expected, of the next voice sample */
 	uint16_t probe_seq;	 /* expected of a stream that has jumped (RFC 3550 A.1) */

@@ -226,7 +226,7 @@ static void refuse_call(struct worker *w, const struct dataplane_open *open, con
 static void continue_call(struct worker *w, struct call *call, const struct dataplane_open *open)
 {
 	forget_index(w, call);
-	call_attach(call, open);
+	call_attach(call, open, vl_clock_ms());
 	vl_log_info("call %s user %s: continued", call->uuid, call->user->name);
 	if (!remember_index(w, call))
 		end_call(w, call, "out of memory");

@@ -52,6 +52,7 @@ static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, con
 		if (likely(record != NULL)) {
 			record->session = ref.index;
 			record->generation = ref.generation;
+			record->ssrc = packet->key.ssrc;
 			record->timestamp = packet->timestamp;
 			record->seq = packet->seq;
 			record->payload_type = packet->payload_type;

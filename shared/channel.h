@@ -38,12 +38,15 @@ enum vl_record_type {
 
 /* One record. Writer: the producer of the ring; reader: its consumer. Little endian, both sides on one machine. */
 struct vl_record {
-	uint8_t type;	      /* enum vl_record_type */
-	uint8_t slots;	      /* elements the record takes, 1..VL_RECORD_SLOTS_MAX; PAD: less, and always up to the ring's end */
-	uint16_t len;	      /* payload bytes */
-	uint32_t session;     /* session index in the data plane */
-	uint32_t generation;  /* of that index; a stale record is recognised and dropped */
-	uint32_t turn;	      /* FRAME, FLUSH, MARK, DRAINED: the worker's turn number, counted up by FLUSH only */
+	uint8_t type;	     /* enum vl_record_type */
+	uint8_t slots;	     /* elements the record takes, 1..VL_RECORD_SLOTS_MAX; PAD: less, and always up to the ring's end */
+	uint16_t len;	     /* payload bytes */
+	uint32_t session;    /* session index in the data plane */
+	uint32_t generation; /* of that index; a stale record is recognised and dropped */
+	union {
+		uint32_t turn; /* FRAME, FLUSH, MARK, DRAINED: the worker's turn number, counted up by FLUSH only */
+		uint32_t ssrc; /* AUDIO: a change of it begins another stream: sequence and timestamp continue nothing */
+	};
 	uint32_t timestamp;   /* AUDIO: RTP timestamp */
 	uint16_t seq;	      /* AUDIO: RTP sequence number */
 	uint8_t payload_type; /* AUDIO: RTP payload type */

@@ -28,6 +28,7 @@
 	X(down_frames, "frames", "20 ms frames handed to the data plane")                         \
 	X(down_ring_full, "frames", "frames kept back because the downlink ring was full")        \
 	X(down_discarded_ms, "ms", "model audio dropped by barge-in")                             \
+	X(down_underruns, "count", "times the model's audio ran dry within a turn")               \
 	X(turns, "turns", "turns the model completed")                                            \
 	X(interruptions, "turns", "turns the caller interrupted")                                 \
 	X(messages_bad, "messages", "messages from the model that could not be understood")       \

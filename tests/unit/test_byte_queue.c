@@ -34,6 +34,30 @@ START_TEST(test_byte_queue_order)
 }
 END_TEST
 
+/* What was taken is put back in front, over the wrap and over growth. */
+START_TEST(test_byte_queue_push_front)
+{
+	struct byte_queue queue = {0};
+	uint8_t in[5000], out[5000];
+
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)(i * 7 + i / 256);
+	for (size_t taken = 0; taken <= 1500; taken += 50) {
+		ck_assert_int_eq(byte_queue_push(&queue, in, 1500), 0);
+		byte_queue_pop(&queue, out, taken);
+		ck_assert_int_eq(byte_queue_push_front(&queue, out, taken), 0);
+		ck_assert_uint_eq(queue.len, 1500);
+		byte_queue_pop(&queue, out, 1500);
+		ck_assert_mem_eq(out, in, 1500);
+	}
+	ck_assert_int_eq(byte_queue_push(&queue, in + 4000, 1000), 0);
+	ck_assert_int_eq(byte_queue_push_front(&queue, in, 4000), 0);
+	byte_queue_pop(&queue, out, 5000);
+	ck_assert_mem_eq(out, in, 5000);
+	byte_queue_clear(&queue);
+}
+END_TEST
+
 START_TEST(test_byte_queue_fill_and_memory)
 {
 	struct byte_queue queue = {0};
@@ -57,6 +81,6 @@ int main(void)
 {
 	Suite *suite = suite_create("byte_queue");
 
-	unit_add(suite, "queue", test_byte_queue_order, test_byte_queue_fill_and_memory);
+	unit_add(suite, "queue", test_byte_queue_order, test_byte_queue_push_front, test_byte_queue_fill_and_memory);
 	return unit_run(suite);
 }

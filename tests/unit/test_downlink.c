@@ -155,8 +155,91 @@ START_TEST(test_downlink_stall_gathers_again)
 	now += 2000; /* ran dry in the middle of a sentence */
 	feed(tone(), 60 * MS_BYTES);
 	ck_assert_uint_eq(take_due(NULL), 0);
-	feed(tone(), 60 * MS_BYTES);
+	feed(tone(), 150 * MS_BYTES); /* and more than the first time */
 	ck_assert_uint_gt(take_due(NULL), 0);
+}
+END_TEST
+
+/*
+ * Services of every kind, in virtual time: how long the first frame waits, how many pauses the caller hears, how short the shortest
+ * stretch of speech between two of them is. A pause of a stall is one pause, and slow audio comes in few long stretches.
+ */
+static const struct service {
+	const char *what;
+	uint32_t turns, total_ms, chunk_ms, every_ms, stall_at_ms, stall_ms;
+	bool end_late;
+	uint32_t wait_ms, pauses, stretch_ms, prebuffer_ms; /* expected of the last turn: at most, exactly, at least, after it */
+} services[] = {
+	{"the usual: 400 ms each 90 ms", 1, 5000, 400, 90, 0, 0, false, 0, 0, 5000, 75},
+	{"steady for long", 6, 5000, 400, 90, 0, 0, false, 0, 0, 5000, DOWNLINK_PREBUFFER_MIN_MS},
+	{"real time in small pieces", 1, 5000, 40, 40, 0, 0, false, 80, 0, 5000, 75},
+	{"four fifths of real time", 1, 5000, 40, 50, 0, 0, false, 125, 4, 300, 400},
+	{"four fifths of real time, known", 4, 5000, 40, 50, 0, 0, false, 500, 2, 1800, 400},
+	{"half of real time, known", 4, 4000, 40, 80, 0, 0, false, 800, 5, 640, 400},
+	{"a stall of two seconds", 1, 4000, 400, 90, 1200, 2000, false, 0, 1, 1160, 200},
+	{"two bytes would do: 20 ms each 20 ms", 1, 3000, 20, 20, 0, 0, false, 100, 0, 3000, 75},
+	{"shorter than the prebuffer", 1, 40, 40, 40, 0, 0, false, 40, 0, 40, 100},
+	{"its end comes late", 1, 1000, 400, 90, 0, 0, true, 0, 0, 1000, 75},
+	{"short, its end comes late", 1, 40, 40, 40, 0, 0, true, DOWNLINK_STALLED_MS, 0, 40, 100},
+};
+
+START_TEST(test_downlink_services)
+{
+	const struct service *s = &services[_i];
+
+	for (uint32_t turn = 0; turn < s->turns; turn++) {
+		uint64_t start = now, next = now, end = 0, waited = 0;
+		uint32_t fed = 0, frames = 0, pauses = 0, stretch = 0, shortest = UINT32_MAX;
+		bool ended = false;
+
+		while (!ended || downlink.queue.len > 0) {
+			if (fed < s->total_ms && now >= next) {
+				uint32_t n = s->total_ms - fed < s->chunk_ms ? s->total_ms - fed : s->chunk_ms;
+
+				/* The filter keeps a little back until the end; fed ahead, the arithmetic stays round. */
+				ck_assert_int_eq(feed(tone(), n * MS_BYTES), 0);
+				next += s->every_ms;
+				if (fed < s->stall_at_ms && fed + n >= s->stall_at_ms)
+					next += s->stall_ms;
+				fed += n;
+			} else if (fed == s->total_ms && !ended && now >= next + (s->end_late ? 3000 : 0)) {
+				downlink_generation_complete(&downlink);
+				ended = true;
+			}
+			for (enum downlink_due due; (due = downlink_next(&downlink, now)) != DOWNLINK_NOTHING;) {
+				uint64_t ran_out = downlink.play_end_ms;
+				uint8_t frame[DOWNLINK_FRAME];
+
+				downlink_take(&downlink, due, frame, now);
+				if (due != DOWNLINK_FRAME_DUE)
+					continue;
+				if (frames == 0)
+					waited = now - start;
+				/* The padded end of a turn that ran dry is no stretch. */
+				if (frames > 0 && now > ran_out && (!ended || downlink.queue.len > 0)) {
+					shortest = stretch < shortest ? stretch : shortest;
+					pauses++;
+					stretch = 0;
+				}
+				frames++;
+				stretch += DOWNLINK_FRAME_MS;
+				end = downlink.play_end_ms;
+			}
+			now += 5;
+		}
+		shortest = pauses == 0 ? stretch : shortest;
+		now = end + 1000;
+		ck_assert(downlink_drained(&downlink, 0));
+		ck_assert_uint_eq(frames, s->total_ms / DOWNLINK_FRAME_MS);
+		ck_assert_msg(
+			downlink.underruns == pauses, "%s: %u underruns for %u pauses", s->what, downlink.underruns, pauses);
+		if (turn + 1 < s->turns)
+			continue;
+		ck_assert_msg(waited <= s->wait_ms, "%s: began after %lu ms", s->what, waited);
+		ck_assert_msg(pauses == s->pauses, "%s: %u pauses", s->what, pauses);
+		ck_assert_msg(shortest >= s->stretch_ms, "%s: a stretch of %u ms", s->what, shortest);
+		ck_assert_msg(downlink.prebuffer_ms == s->prebuffer_ms, "%s: %u ms", s->what, downlink.prebuffer_ms);
+	}
 }
 END_TEST
 
@@ -294,11 +377,15 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("downlink");
+	TCase *services_case = tcase_create("services");
 
 	unit_add_fixture(
 		suite, "audio", begin, end, test_downlink_any_pieces, test_downlink_tail_is_padded, test_downlink_bad_base64);
 	unit_add_fixture(suite, "pace", begin, end, test_downlink_prebuffer, test_downlink_pace,
 		test_downlink_stall_gathers_again, test_downlink_bounds, test_downlink_restart);
+	tcase_add_checked_fixture(services_case, begin, end);
+	tcase_add_loop_test(services_case, test_downlink_services, 0, sizeof(services) / sizeof(services[0]));
+	suite_add_tcase(suite, services_case);
 	unit_add_fixture(suite, "turns", begin, end, test_downlink_interrupted, test_downlink_mute_ends,
 		test_downlink_interrupted_leaves_nothing, test_downlink_drained);
 	return unit_run(suite);

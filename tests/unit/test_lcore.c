@@ -239,6 +239,7 @@ START_TEST(test_deliver)
 	ck_assert_uint_eq(record.type, VL_RECORD_AUDIO);
 	ck_assert_uint_eq(record.session, 3);
 	ck_assert_uint_eq(record.generation, 77);
+	ck_assert_uint_eq(record.ssrc, 1234567);
 	ck_assert_uint_eq(record.seq, 500);
 	ck_assert_uint_eq(record.timestamp, (uint16_t)(500 * 160));
 	ck_assert_uint_eq(record.payload_type, 0);

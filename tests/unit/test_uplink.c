@@ -157,6 +157,40 @@ START_TEST(test_uplink_jump)
 }
 END_TEST
 
+/* Hold and transfer bring a new SSRC: its first words are heard, wherever its numbers begin, and what waited of the old one too. */
+START_TEST(test_uplink_new_stream)
+{
+	static const int32_t behind[] = {-30000, -100, -99, -3, -1, 0, 1, 99, 100, 101, 30000};
+	uint8_t payload[FRAME];
+
+	for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+		for (int same_clock = 0; same_clock < 2; same_clock++) {
+			end();
+			begin();
+			packet(200, 10);
+			packet(202, 12); /* waits for 201 */
+			for (uint32_t n = 0; n < 3; n++) {
+				memset(payload, (int)(20 + n), sizeof(payload));
+				uplink_packet(&uplink,
+					&(struct uplink_packet){.payload = payload,
+						.len = FRAME,
+						.ssrc = 7,
+						.seq = (uint16_t)(65530 + 203 + behind[i] + (int32_t)n),
+						.timestamp = same_clock ? 4294960000u +
+										  (uint32_t)(203 + behind[i] + (int32_t)n) * FRAME
+									: 123456 + n * FRAME},
+					now, &stats);
+			}
+			ck_assert_uint_eq(COUNT(up_late), 0);
+			ck_assert_uint_eq(COUNT(up_lost), 1);
+			ck_assert_uint_eq(uplink.queue.len, 6 * FRAME);
+			byte_queue_pop(&uplink.queue, NULL, 2 * FRAME);
+			EXPECT(12, 20, 21, 22);
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_uplink_not_audio)
 {
 	packet(0, 10);
@@ -295,7 +329,7 @@ int main(void)
 	Suite *suite = suite_create("uplink");
 
 	unit_add_fixture(suite, "order", begin, end, test_uplink_in_order, test_uplink_reordered, test_uplink_duplicates,
-		test_uplink_window_full, test_uplink_jump);
+		test_uplink_window_full, test_uplink_jump, test_uplink_new_stream);
 	unit_add_fixture(suite, "gaps", begin, end, test_uplink_loss_is_concealed, test_uplink_not_audio, test_uplink_suppressed,
 		test_uplink_stream_ends, test_uplink_hold);
 	unit_add_fixture(suite, "pace", begin, end, test_uplink_first_words, test_uplink_message);

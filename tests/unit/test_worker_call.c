@@ -212,6 +212,22 @@ START_TEST(test_call_failed_start_moves_on)
 }
 END_TEST
 
+/* The data plane is a new one, and what the old one was playing is over: nothing holds a rotation back for ever. */
+START_TEST(test_call_attach_ends_speech)
+{
+	struct dataplane_open open = {.uuid = "3f2b", .index = 2};
+
+	ready();
+	call->downlink.speaking = true;
+	call_update_busy(call, now);
+	message("{\"goAway\":{\"timeLeft\":\"50s\"}}");
+	ck_assert_uint_eq(closes, 0);
+	call_attach(call, &open, now);
+	call->attached = false;
+	ck_assert_uint_eq(closes, 1);
+}
+END_TEST
+
 /* A long answer still plays while the next session comes up: what that says must be read all the same. */
 START_TEST(test_call_reads_until_ready)
 {
@@ -250,7 +266,8 @@ int main(void)
 	TCase *errors = tcase_create("errors");
 
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away, test_call_greeting_outlives_go_away,
-		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_reads_until_ready);
+		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_attach_ends_speech,
+		test_call_reads_until_ready);
 	tcase_add_checked_fixture(errors, begin, end);
 	tcase_add_loop_test(errors, test_call_error_in_message, 0, 7);
 	suite_add_tcase(suite, errors);
