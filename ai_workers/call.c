@@ -10,6 +10,7 @@
 
 #include "../shared/clock.h"
 #include "../shared/log.h"
+#include "call_gate.h"
 #include "call_message.h"
 #include "call_report.h"
 #include "gemini_message.h"
@@ -52,6 +53,7 @@ void call_let_go(struct call *call, bool graceful)
 {
 	wss_release(call->connection, graceful);
 	call->connection = NULL;
+	gate_lost(&call->worker->gate, &call->ticket, CLOSE_RESUME, "", 0);
 	drop_control(call);
 	call->write_asked_ms = 0;
 	call->caller_speaks = false;
@@ -70,6 +72,7 @@ void call_lost(struct call *call, uint16_t code, int http_status, const char *re
 			code, http_status, reason);
 	}
 	call_report_closed(call, code, http_status, reason);
+	call_gate_lost(call, code, http_status, reason, now_ms);
 	call_step(call, &event, now_ms);
 }
 
@@ -103,7 +106,7 @@ static bool dial_next_address(struct call *call)
 	return dial_address(call) == NULL || dial_next_address(call);
 }
 
-static void dial(struct call *call, uint64_t now_ms)
+void call_dial(struct call *call, uint64_t now_ms)
 {
 	const char *why;
 
@@ -169,7 +172,7 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 	if (actions & SESSION_DO_SETUP)
 		send_setup(call);
 	if (actions & SESSION_DO_DIAL)
-		dial(call, now_ms);
+		call_gate_ask(call, now_ms);
 }
 
 static void on_heard(void *owner)
@@ -185,6 +188,7 @@ static void on_opened(void *owner)
 	struct call *call = owner;
 
 	stats_add(&call->worker->stats.sockets_opened, 1);
+	gate_opened(&call->worker->gate, &call->ticket);
 	on_heard(call);
 	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, vl_clock_ms());
 }
@@ -331,6 +335,8 @@ struct call *call_create(struct worker *worker, const struct dataplane_open *ope
 			goto fail;
 	}
 	uplink_init(&call->uplink, &config);
+	if (call_gate_join(call) != 0)
+		goto fail;
 	session_init(&call->session, (uint32_t)tsc_now() ^ open->index);
 	users_hold(user);
 	call_attach(call, open, now_ms);
@@ -339,6 +345,7 @@ struct call *call_create(struct worker *worker, const struct dataplane_open *ope
 	call_step(call, &(struct session_event){.type = SESSION_START}, now_ms);
 	return call;
 fail:
+	vl_resampler_free(call->up_resampler);
 	downlink_free(&call->downlink);
 	free(call);
 	return NULL;
@@ -375,6 +382,7 @@ void call_destroy(struct call *call, uint64_t now_ms)
 		call_let_go(call, false);
 	HASH_DEL(worker->calls, call);
 	worker->call_count--;
+	gate_part(&worker->gate, &call->ticket);
 	session_free(&call->session);
 	uplink_free(&call->uplink);
 	downlink_free(&call->downlink);

@@ -15,6 +15,7 @@
 #include "../shared/channel.h"
 #include "dataplane_link.h"
 #include "downlink.h"
+#include "gate.h"
 #include "session.h"
 #include "uplink.h"
 #include "users.h"
@@ -47,6 +48,7 @@ struct call {
 	uint64_t orphan_until_ms; /* without a data plane: how long the session is kept */
 
 	struct session session;
+	struct gate_ticket ticket; /* to dial */
 	struct wss_connection *connection;
 	struct call_control *control; /* messages that go before audio, oldest first */
 	uint64_t heard_ms;	      /* when the service was heard last, be it a pong */
@@ -71,7 +73,7 @@ struct call {
 /* What wss.h calls back; the owner is a struct call. */
 extern const struct wss_handler call_wss_handler;
 
-/* Begin a call: dials at once. Worker loop. Returns NULL when memory is short. */
+/* Begin a call: dials when it is its turn (call_gate.h). Worker loop. Returns NULL when memory is short. */
 struct call *call_create(struct worker *worker, const struct dataplane_open *open, struct user *user, uint64_t now_ms);
 
 /* A data plane that was away offers the call again, perhaps under another index: go on with it. Worker loop. */

@@ -17,6 +17,9 @@ void call_message(struct call *call, char *text, size_t len, uint64_t now_ms);
 /* One event for the call's session, and what follows from it. Worker loop. May leave the call without a connection. */
 void call_step(struct call *call, const struct session_event *event, uint64_t now_ms);
 
+/* It is the call's turn: dial. Worker loop. */
+void call_dial(struct call *call, uint64_t now_ms);
+
 /* Give the connection up, with all that was to be sent on it; it reports nothing any more. Worker loop. */
 void call_let_go(struct call *call, bool graceful);
 

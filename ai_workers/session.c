@@ -45,7 +45,10 @@ static uint32_t fail(struct session *s)
 static uint32_t dial(struct session *s, uint64_t now_ms)
 {
 	s->state = SESSION_DIALLING;
-	s->deadline_ms = now_ms + SESSION_DIAL_MS;
+	s->dial_begun = false;
+	s->deadline_ms = s->lost_ms + SESSION_RETRY_MS;
+	if (s->deadline_ms < now_ms + SESSION_TURN_MS)
+		s->deadline_ms = now_ms + SESSION_TURN_MS;
 	s->rotate_ms = SESSION_NEVER;
 	s->answer_ms = 0;
 	s->resumed = false;
@@ -205,6 +208,10 @@ static uint32_t on_tick(struct session *s, uint64_t now_ms)
 		return 0;
 	switch (s->state) {
 	case SESSION_DIALLING:
+		if (!s->dial_begun) {
+			set_reason(s, 0, "no turn to dial in time");
+			return SESSION_DO_ABORT | fail(s);
+		}
 		set_reason(s, 1006, "no connection in time");
 		return SESSION_DO_ABORT | lose(s, CLOSE_RESUME, now_ms);
 	case SESSION_SETUP:
@@ -270,6 +277,17 @@ uint32_t session_step(struct session *s, const struct session_event *e, uint64_t
 			return 0;
 		s->lost_ms = now_ms;
 		return dial(s, now_ms);
+	case SESSION_DIAL_BEGINS:
+		if (s->state != SESSION_DIALLING || s->dial_begun)
+			return 0;
+		s->dial_begun = true;
+		s->deadline_ms = now_ms + SESSION_DIAL_MS;
+		return 0;
+	case SESSION_REFUSED:
+		if (s->state != SESSION_DIALLING || s->dial_begun)
+			return 0;
+		set_reason(s, 0, e->reason);
+		return fail(s);
 	case SESSION_UPGRADED:
 		if (s->state != SESSION_DIALLING)
 			return 0;
@@ -281,6 +299,7 @@ uint32_t session_step(struct session *s, const struct session_event *e, uint64_t
 		if (s->state != SESSION_SETUP)
 			return 0;
 		s->state = SESSION_READY;
+		s->has_talked = true;
 		s->ready_ms = now_ms;
 		s->deadline_ms = SESSION_NEVER;
 		return SESSION_DO_REPORT;

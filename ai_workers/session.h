@@ -16,11 +16,12 @@
 
 #define SESSION_REASON_SIZE	 192u
 #define SESSION_NEVER		 UINT64_MAX
-#define SESSION_DIAL_MS		 5000u	/* TCP, TLS and upgrade */
+#define SESSION_DIAL_MS		 5000u	/* TCP, TLS and upgrade, from DIAL_BEGINS */
 #define SESSION_SETUP_MS	 8000u	/* setup to setupComplete; the service can stay silent */
 #define SESSION_CLOSE_MS	 3000u	/* our Close to the end of the connection */
 #define SESSION_STABLE_MS	 10000u /* a session that lived this long clears the failures before it */
 #define SESSION_RETRY_MS	 30000u /* how long a call without a session is retried */
+#define SESSION_TURN_MS		 1000u	/* how long the last retry waits for its turn */
 #define SESSION_BACKOFF_MS	 500u	/* first delay, doubled up to SESSION_BACKOFF_MAX_MS, with jitter */
 #define SESSION_BACKOFF_MAX_MS	 4000u
 #define SESSION_RESUME_AGAIN_MS	 1000u	/* a resume right after a close is refused for about a second */
@@ -44,6 +45,8 @@ enum session_state {
 
 enum session_event_type {
 	SESSION_START,
+	SESSION_DIAL_BEGINS,	/* it is this call's turn to dial (gate.h) */
+	SESSION_REFUSED,	/* it will not be: key or project are refused at present */
 	SESSION_UPGRADED,	/* the websocket is open */
 	SESSION_SETUP_COMPLETE, /* the service is ready */
 	SESSION_LOST,		/* the connection is gone, whoever ended it */
@@ -61,14 +64,14 @@ struct session_event {
 	enum session_event_type type;
 	uint16_t code;	       /* LOST: close code, 1006 without one */
 	int http_status;       /* LOST: status of the refused upgrade, or of an error inside a message; else 0 */
-	const char *reason;    /* LOST: text, never NULL then */
+	const char *reason;    /* LOST, REFUSED: text, never NULL then */
 	uint32_t time_left_ms; /* GO_AWAY, GEMINI_TIME_UNSAID: not said */
 	const char *handle;    /* HANDLE: NULL or text */
 	bool resumable;	       /* HANDLE */
 };
 
 /* What to do now. */
-#define SESSION_DO_DIAL	  0x01u /* open a connection */
+#define SESSION_DO_DIAL	  0x01u /* open a connection when it is our turn, then say DIAL_BEGINS */
 #define SESSION_DO_SETUP  0x02u /* send setup with session_handle() */
 #define SESSION_DO_CLOSE  0x04u /* send Close, go on reporting until LOST */
 #define SESSION_DO_ABORT  0x08u /* drop the connection; its LOST is reported by the event loop, or never, both are fine */
@@ -79,6 +82,8 @@ struct session {
 	enum session_state state;
 	bool busy;
 	bool resumed;	       /* the current connection was set up with a handle */
+	bool dial_begun;       /* DIALLING: it was our turn, the deadline is the dial's */
+	bool has_talked;       /* some session of this call was ready */
 	bool fresh_tried;      /* CLOSE_ONCE has had its one new session */
 	uint16_t code;	       /* of the last loss */
 	uint32_t random;       /* xorshift state */

@@ -13,6 +13,7 @@
 #include "../shared/clock.h"
 #include "../shared/log.h"
 #include "call.h"
+#include "call_gate.h"
 #include "gemini_message.h"
 #include "reload.h"
 #include "stats.h"
@@ -122,6 +123,7 @@ static void on_tick(uv_timer_t *timer)
 		else
 			call_tick(call, now_ms);
 	}
+	worker_gate_run(w, now_ms);
 	for (unsigned int i = 0; i < w->channel.lcores; i++)
 		vl_ring_publish(&w->channel.down[i]);
 	if (now_ms - w->published_ms >= PUBLISH_MS) {
@@ -273,6 +275,7 @@ static void on_open(void *context, const struct dataplane_open *open)
 	else
 		begin_call(w, open);
 	count_calls(w);
+	worker_gate_run(w, vl_clock_ms());
 }
 
 static void on_close(void *context, const char *uuid, const char *reason)
@@ -392,6 +395,7 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 	*w = (struct worker){.options = *options, .users = users, .doorbell_fd = -1};
 	uv_loop_init(&w->loop);
 	start_handles(w);
+	worker_gate_start(w);
 	w->message = malloc(wss_headroom() + gemini_audio_size(CALL_MESSAGE_SAMPLES_MAX));
 	w->names = names = calloc(users->count, sizeof(*names));
 	if (w->message == NULL || names == NULL)
@@ -429,6 +433,7 @@ void worker_stop(struct worker *w)
 	uv_run(&w->loop, UV_RUN_DEFAULT);
 	if (uv_loop_close(&w->loop) != 0)
 		vl_log_warning("the event loop still has handles at the end");
+	gate_free(&w->gate);
 	free(w->by_index);
 	free(w->names);
 	free(w->message);

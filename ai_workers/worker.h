@@ -14,6 +14,7 @@
 #include "../shared/worker_stats.h"
 #include "dataplane_link.h"
 #include "endpoint.h"
+#include "gate.h"
 #include "users.h"
 #include "wss.h"
 
@@ -41,6 +42,7 @@ struct worker {
 	int doorbell_fd;
 	struct users *users; /* of new calls */
 	struct endpoint *endpoint;
+	struct gate gate; /* who may dial */
 	struct wss *wss;
 	struct dataplane_link *link;
 	struct vl_channel channel; /* zeroed while there is no data plane */

@@ -22,20 +22,29 @@ static void end(void)
 	session_free(&session);
 }
 
+/* One event of a session that never waits for its turn to dial. */
+static uint32_t do_step(const struct session_event *event)
+{
+	uint32_t actions = session_step(&session, event, now);
+
+	if (actions & SESSION_DO_DIAL)
+		ck_assert_uint_eq(session_step(&session, &(struct session_event){.type = SESSION_DIAL_BEGINS}, now), 0);
+	return actions;
+}
+
 static uint32_t step(enum session_event_type type)
 {
-	return session_step(&session, &(struct session_event){.type = type, .reason = ""}, now);
+	return do_step(&(struct session_event){.type = type, .reason = ""});
 }
 
 static uint32_t lose(uint16_t code, const char *reason)
 {
-	return session_step(&session, &(struct session_event){.type = SESSION_LOST, .code = code, .reason = reason}, now);
+	return do_step(&(struct session_event){.type = SESSION_LOST, .code = code, .reason = reason});
 }
 
 static uint32_t lose_http(int status)
 {
-	return session_step(&session,
-		&(struct session_event){.type = SESSION_LOST, .code = 1006, .http_status = status, .reason = "upgrade"}, now);
+	return do_step(&(struct session_event){.type = SESSION_LOST, .code = 1006, .http_status = status, .reason = "upgrade"});
 }
 
 static void handle(const char *text, bool resumable)
@@ -98,6 +107,53 @@ START_TEST(test_session_deadlines)
 	ck_assert_uint_eq(session.deadline_ms, now + SESSION_SETUP_MS);
 	ck_assert_uint_eq(wait_deadline() & SESSION_DO_ABORT, SESSION_DO_ABORT);
 	ck_assert_str_eq(session.reason, "no setupComplete in time");
+}
+END_TEST
+
+/* Waiting for a turn costs the dial nothing, and has an end of its own. */
+START_TEST(test_session_waits_for_its_turn)
+{
+	session_step(&session, &(struct session_event){.type = SESSION_START}, now);
+	ck_assert_uint_eq(session.deadline_ms, START_MS + SESSION_RETRY_MS);
+	ck_assert_str_eq(session_state_name(&session), "dialling");
+	now += SESSION_DIAL_MS + 1000;
+	ck_assert_uint_eq(step(SESSION_TICK), 0);
+	ck_assert_uint_eq(step(SESSION_DIAL_BEGINS), 0);
+	ck_assert_uint_eq(session.deadline_ms, now + SESSION_DIAL_MS);
+	now += 100;
+	ck_assert_uint_eq(step(SESSION_DIAL_BEGINS), 0); /* twice is once */
+	ck_assert_uint_eq(session.deadline_ms, now - 100 + SESSION_DIAL_MS);
+	connect_now();
+	ck_assert(session.has_talked);
+	ck_assert_uint_eq(step(SESSION_DIAL_BEGINS), 0);
+	ck_assert_uint_eq(session.deadline_ms, SESSION_NEVER);
+
+	session_step(&session, &(struct session_event){.type = SESSION_LOST, .code = 1011, .reason = ""}, now);
+	while (session.state == SESSION_WAITING) {
+		now = session.deadline_ms;
+		session_step(&session, &(struct session_event){.type = SESSION_TICK}, now);
+	}
+	ck_assert_int_eq(session.state, SESSION_DIALLING);
+	ck_assert_uint_eq(wait_deadline(), SESSION_DO_ABORT | SESSION_DO_REPORT);
+	ck_assert_str_eq(session_state_name(&session), "failed");
+	ck_assert_str_eq(session.reason, "no turn to dial in time");
+}
+END_TEST
+
+START_TEST(test_session_refused_turn)
+{
+	session_step(&session, &(struct session_event){.type = SESSION_START}, now);
+	ck_assert_uint_eq(session_step(&session, &(struct session_event){.type = SESSION_REFUSED, .reason = "over quota"}, now),
+		SESSION_DO_REPORT);
+	ck_assert_str_eq(session_state_name(&session), "failed");
+	ck_assert_str_eq(session.reason, "over quota");
+
+	session_free(&session);
+	begin();
+	step(SESSION_START); /* a dial that has begun is not refused any more */
+	ck_assert_uint_eq(
+		session_step(&session, &(struct session_event){.type = SESSION_REFUSED, .reason = "over quota"}, now), 0);
+	ck_assert_str_eq(session_state_name(&session), "dialling");
 }
 END_TEST
 
@@ -362,10 +418,10 @@ int main(void)
 	Suite *suite = suite_create("gemini_session");
 	TCase *loops = tcase_create("ends");
 
-	unit_add_fixture(suite, "life", begin, end, test_session_begins, test_session_deadlines, test_session_resumes,
-		test_session_http, test_session_dead_handle, test_session_once, test_session_go_away,
-		test_session_hang_up_anywhere, test_session_go_away_waits_for_answer, test_session_budget_restarts,
-		test_session_young_deaths);
+	unit_add_fixture(suite, "life", begin, end, test_session_begins, test_session_deadlines, test_session_waits_for_its_turn,
+		test_session_refused_turn, test_session_resumes, test_session_http, test_session_dead_handle, test_session_once,
+		test_session_go_away, test_session_hang_up_anywhere, test_session_go_away_waits_for_answer,
+		test_session_budget_restarts, test_session_young_deaths);
 	tcase_add_checked_fixture(loops, begin, end);
 	tcase_add_loop_test(loops, test_session_fatal, 0, 4);
 	tcase_add_loop_test(loops, test_session_gives_up, 0, 3);

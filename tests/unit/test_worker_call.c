@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ai_workers/call.h"
+#include "ai_workers/call_gate.h"
 #include "ai_workers/call_message.h"
 #include "ai_workers/endpoint.h"
 
@@ -117,6 +118,7 @@ static void begin(void)
 	dials = dials_to_fail = closes = failures = reads = address = 0;
 	read_wanted = true;
 	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
+	worker_gate_start(&worker);
 	users = (struct users){.gemini = {.model = "m"}};
 	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users};
 }
@@ -128,11 +130,13 @@ static void start(void)
 	call = call_create(&worker, &open, &user, now);
 	ck_assert_ptr_nonnull(call);
 	call->attached = false; /* no rings here */
+	worker_gate_run(&worker, now);
 }
 
 static void end(void)
 {
 	call_destroy(call, now);
+	gate_free(&worker.gate);
 }
 
 static void message(const char *text)
@@ -198,6 +202,7 @@ START_TEST(test_call_deadline_moves_on)
 	ck_assert_uint_eq(failures, 1);
 	now = call->session.deadline_ms;
 	call_tick(call, now);
+	worker_gate_run(&worker, now);
 	ck_assert_str_eq(call->address, "192.0.2.2");
 }
 END_TEST
