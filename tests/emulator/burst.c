@@ -45,7 +45,9 @@ size_t burst_next(struct burst *burst, uint64_t now_ms)
 		burst->next_ms = (double)now_ms + rules->stall_ms;
 		return 0;
 	}
-	size_t size = choose_size(burst) + (rules->odd ? 1 : 0);
+	bool tiny = rules->tiny && !burst->first && !burst->was_tiny;
+	size_t size = tiny ? 2 : choose_size(burst) + (rules->odd ? 1 : 0);
+	burst->was_tiny = tiny;
 	if (size > burst->total - burst->sent)
 		size = burst->total - burst->sent;
 	/* The message before the pause ends in the middle. */
@@ -56,7 +58,7 @@ size_t burst_next(struct burst *burst, uint64_t now_ms)
 	burst->first = false;
 	double pace = rules->pace > 0 ? rules->pace : DEFAULT_PACE;
 	double interval = (double)size / BURST_BYTES_PER_MS / pace;
-	if (rules->pace <= 0 && rules->chunk_bytes == 0)
+	if (rules->pace <= 0 && rules->chunk_bytes == 0 && !tiny)
 		interval = interval < MIN_INTERVAL_MS ? MIN_INTERVAL_MS : interval > MAX_INTERVAL_MS ? MAX_INTERVAL_MS : interval;
 	burst->next_ms += interval;
 	return size;

@@ -17,6 +17,7 @@ struct burst_rules {
 	double pace;	      /* times real time; 0 = 4.5 */
 	uint32_t chunk_bytes; /* fixed size of each message, 0 = drawn */
 	bool odd;	      /* add one byte to each message, so that samples straddle messages */
+	bool tiny;	      /* 2 bytes in every second message */
 	uint32_t stall_ms;    /* pause once in the middle */
 };
 
@@ -25,7 +26,7 @@ struct burst {
 	uint32_t random;
 	size_t total, sent; /* bytes */
 	double next_ms;	    /* when the next message is due */
-	bool first, stalled;
+	bool first, stalled, was_tiny;
 };
 
 /* Start an answer of `total` bytes at `now_ms`. `rules` must outlive the burst. */

@@ -7,56 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "frame.h"
-#include "server.h"
+#include "connection_internal.h"
 #include "shared/log.h"
 
 #define CLOSE_WAIT_MS 2000u /* for the client's half of the close handshake */
 #define HEAD_WAIT_MS  10000u
-#define PONGS_MAX     16u
-
-enum state {
-	STATE_HEAD, /* reading the HTTP request */
-	STATE_OPEN,
-	STATE_CLOSING, /* our close frame is queued or sent */
-	STATE_DONE,    /* close the socket once the queue is empty */
-	STATE_STUCK,   /* half open: neither read nor write */
-};
-
-/* Bytes to write: one frame or one HTTP response, behind LWS_PRE bytes of room. */
-struct output {
-	struct output *next;
-	size_t size;
-	bool interrupted; /* holds an `interrupted` message: when it leaves is logged */
-	uint8_t data[];
-};
-
-struct pong {
-	uint64_t due_ms;
-	size_t size;
-	uint8_t data[125];
-};
-
-struct connection {
-	struct server *server;
-	struct lws *wsi;
-	struct connection *next, **link;
-	enum state state;
-	char head[REQUEST_HEAD_MAX];
-	size_t head_size;
-	struct frame_reader reader;
-	struct output *first, **last;
-	struct persona *persona; /* NULL = unknown key */
-	struct heard *heard;
-	struct talk talk;
-	bool upgraded, faulty, close_counted, went_away;
-	uint64_t interruptions; /* of the persona, already noticed */
-	uint64_t opened_ms, deadline_ms, next_draw_ms;
-	struct pong pongs[PONGS_MAX];
-	unsigned pong_count;
-};
 
 /* -- output ----------------------------------------------------------------------------------- */
 
@@ -87,7 +43,7 @@ static void queue_frame(struct connection *connection, enum frame_opcode opcode,
 	queue(connection, header, frame_header(header, opcode, final, size), data, size);
 }
 
-static void respond(struct connection *connection, unsigned status, const char *name, const char *type, const char *body)
+void connection_respond(struct connection *connection, unsigned status, const char *name, const char *type, const char *body)
 {
 	char head[256];
 	int size = snprintf(head, sizeof(head),
@@ -119,7 +75,7 @@ static void respond_error(struct connection *connection, unsigned status)
 	snprintf(body, sizeof(body),
 		"{\n  \"error\": {\n    \"code\": %u,\n    \"message\": \"%s\",\n    \"status\": \"%s\"\n  }\n}\n", status,
 		known[i].message, known[i].grpc);
-	respond(connection, status, known[i].name, "application/json; charset=UTF-8", body);
+	connection_respond(connection, status, known[i].name, "application/json; charset=UTF-8", body);
 }
 
 /* -- closing ---------------------------------------------------------------------------------- */
@@ -141,7 +97,7 @@ static void count_close(struct connection *connection, unsigned code)
 	}
 }
 
-static void start_close(struct connection *connection, unsigned code, const char *reason)
+void connection_close(struct connection *connection, unsigned code, const char *reason)
 {
 	uint8_t body[2 + FRAME_REASON_MAX];
 	size_t size = frame_reason_size(reason);
@@ -173,9 +129,8 @@ static void take_close(struct connection *connection)
 
 /* -- the session's host ----------------------------------------------------------------------- */
 
-static void host_send(void *user, const struct text *text)
+void connection_send(struct connection *connection, const struct text *text)
 {
-	struct connection *connection = user;
 	const struct fault_rules *faults = &connection->server->options->faults;
 	if (connection->state != STATE_OPEN)
 		return;
@@ -190,9 +145,14 @@ static void host_send(void *user, const struct text *text)
 	queue_frame(connection, FRAME_CONTINUATION, true, text->data + 2 * third, text->size - 2 * third);
 }
 
+static void host_send(void *user, const struct text *text)
+{
+	connection_send(user, text);
+}
+
 static void host_refuse(void *user, int code, const char *reason)
 {
-	start_close(user, (unsigned)code, reason);
+	connection_close(user, (unsigned)code, reason);
 }
 
 static void host_heard(void *user, const int16_t *samples, size_t count)
@@ -248,8 +208,7 @@ static void start_session(struct connection *connection, const struct request *r
 	if (persona != NULL) {
 		persona->counters.connections++;
 		persona->counters.open++;
-		connection->faulty = persona->counters.connections % options->fault_every == 0 &&
-				     (options->fault_label == NULL || strcmp(options->fault_label, persona->label) == 0);
+		connection->faulty = fault_hits(options, persona, connection->number);
 		open_heard(connection);
 	} else {
 		server->refused_keys++;
@@ -266,14 +225,17 @@ static void upgrade(struct connection *connection, const struct request *request
 {
 	char accept[FRAME_ACCEPT_MAX], response[256];
 	const struct options *options = connection->server->options;
+	bool hit;
 	if (!request->upgrade || !request->version_13 || frame_accept(request->websocket_key, accept) != 0) {
 		respond_error(connection, request->upgrade ? 400 : 426);
 		return;
 	}
 	connection->persona = find_persona(connection->server->options, request->key);
 	connection->interruptions = connection->persona ? connection->persona->counters.interruptions : 0;
-	if (options->faults.http_status != 0 && (connection->persona == NULL || options->fault_label == NULL ||
-							strcmp(options->fault_label, connection->persona->label) == 0)) {
+	if (connection->persona != NULL)
+		connection->number = ++connection->persona->dials;
+	hit = fault_hits(options, connection->persona, connection->number);
+	if (hit && options->faults.http_status != 0) {
 		respond_error(connection, options->faults.http_status);
 		return;
 	}
@@ -285,6 +247,8 @@ static void upgrade(struct connection *connection, const struct request *request
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 		"%s\r\n\r\n",
 		accept);
+	if (hit)
+		connection->hold_until_ms = server_now_ms(connection->server) + options->faults.upgrade_delay_ms;
 	queue(connection, response, (size_t)size, NULL, 0);
 	start_session(connection, request);
 }
@@ -299,10 +263,12 @@ static void take_request(struct connection *connection, size_t size)
 	} else if (strcmp(request.method, "GET") == 0 && strcmp(request.path, "/stats") == 0) {
 		char *json = stats_json(connection->server, strstr(request.query, "heard") != NULL);
 		if (json != NULL)
-			respond(connection, 200, "OK", "application/json", json);
+			connection_respond(connection, 200, "OK", "application/json", json);
 		else
 			respond_error(connection, 500);
 		free(json);
+	} else if (strcmp(request.path, "/control") == 0 && lws_get_vhost(connection->wsi) == connection->server->stats_vhost) {
+		control_take(connection, &request);
 	} else if (request.api == REQUEST_API_NONE || lws_get_vhost(connection->wsi) != connection->server->vhost) {
 		connection->server->refused_paths++;
 		respond_error(connection, 404);
@@ -313,19 +279,9 @@ static void take_request(struct connection *connection, size_t size)
 
 /* -- input ------------------------------------------------------------------------------------ */
 
-static void take_ping(struct connection *connection, uint64_t now_ms)
+void connection_pong(struct connection *connection, const void *data, size_t size)
 {
-	const struct fault_rules *faults = &connection->server->options->faults;
-	if (!connection->faulty || faults->pong_delay_ms == 0) {
-		queue_frame(connection, FRAME_PONG, true, connection->reader.data, connection->reader.size);
-		return;
-	}
-	if (connection->pong_count == PONGS_MAX)
-		return;
-	struct pong *pong = &connection->pongs[connection->pong_count++];
-	pong->due_ms = now_ms + faults->pong_delay_ms;
-	pong->size = connection->reader.size;
-	memcpy(pong->data, connection->reader.data, pong->size);
+	queue_frame(connection, FRAME_PONG, true, data, size);
 }
 
 static void take_message(struct connection *connection, uint64_t now_ms)
@@ -335,7 +291,8 @@ static void take_message(struct connection *connection, uint64_t now_ms)
 		return;
 	talk_message(&connection->talk, connection->reader.data, connection->reader.size, now_ms);
 	if (first && connection->faulty && connection->server->options->faults.quota_close)
-		start_close(connection, 1011, "You exceeded your current quota, please check your plan and billing details.");
+		connection_close(
+			connection, 1011, "You exceeded your current quota, please check your plan and billing details.");
 }
 
 static void take_frames(struct connection *connection, const uint8_t *data, size_t size)
@@ -349,7 +306,7 @@ static void take_frames(struct connection *connection, const uint8_t *data, size
 			take_message(connection, now_ms);
 			break;
 		case FRAME_EVENT_PING:
-			take_ping(connection, now_ms);
+			fault_take_ping(connection, now_ms);
 			break;
 		case FRAME_EVENT_PONG:
 			break;
@@ -357,7 +314,7 @@ static void take_frames(struct connection *connection, const uint8_t *data, size
 			take_close(connection);
 			break;
 		case FRAME_EVENT_ERROR:
-			start_close(connection, connection->reader.close_code, connection->reader.error);
+			connection_close(connection, connection->reader.close_code, connection->reader.error);
 			connection->state = STATE_DONE;
 			return;
 		}
@@ -389,39 +346,9 @@ static void take_bytes(struct connection *connection, const uint8_t *data, size_
 
 /* -- time ------------------------------------------------------------------------------------- */
 
-/* Close the socket at once. The connection is gone when this returns. */
-static void drop(struct connection *connection)
+void connection_drop(struct connection *connection)
 {
 	lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
-}
-
-/* Dissolving the association makes Linux send RST at once; libwebsockets' own way out would send FIN first. */
-static void reset_tcp(struct connection *connection)
-{
-	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
-	connect(lws_get_socket_fd(connection->wsi), &nobody, sizeof(nobody));
-	drop(connection);
-}
-
-static void tick_faults(struct connection *connection, uint64_t now_ms)
-{
-	const struct fault_rules *faults = &connection->server->options->faults;
-	uint64_t age_ms = now_ms - connection->opened_ms;
-	if (faults->close_after_ms > 0 && age_ms >= faults->close_after_ms)
-		start_close(connection, faults->close_code, faults->close_reason);
-	if (faults->random_1011 > 0 && now_ms >= connection->next_draw_ms) {
-		uint32_t drawn;
-		connection->next_draw_ms += 1000;
-		server_random(connection->server, &drawn, sizeof(drawn));
-		if (drawn / 4294967296.0 < faults->random_1011)
-			start_close(connection, 1011, "Internal error encountered.");
-	}
-	if (faults->tcp_reset_after_ms > 0 && age_ms >= faults->tcp_reset_after_ms) {
-		reset_tcp(connection);
-	} else if (faults->half_open_after_ms > 0 && age_ms >= faults->half_open_after_ms) {
-		lws_rx_flow_control(connection->wsi, 0);
-		connection->state = STATE_STUCK;
-	}
 }
 
 static void tick_lifetime(struct connection *connection, uint64_t now_ms)
@@ -434,38 +361,36 @@ static void tick_lifetime(struct connection *connection, uint64_t now_ms)
 	if (!connection->went_away && age_ms >= notice_ms) {
 		connection->went_away = true;
 		message_go_away(&connection->talk.text, options->lifetime_ms - (uint32_t)notice_ms);
-		host_send(connection, &connection->talk.text);
+		connection_send(connection, &connection->talk.text);
 	}
 	if (age_ms >= options->lifetime_ms)
-		start_close(connection, 1008,
+		connection_close(connection, 1008,
 			"Connection aborted because the client failed to close the connection after receiving a GoAway signal "
 			"once the session duration was "
 			"exceeded.");
 }
 
-static void tick_pongs(struct connection *connection, uint64_t now_ms)
-{
-	while (connection->pong_count > 0 && connection->pongs[0].due_ms <= now_ms) {
-		queue_frame(connection, FRAME_PONG, true, connection->pongs[0].data, connection->pongs[0].size);
-		connection->pong_count--;
-		memmove(connection->pongs, connection->pongs + 1, connection->pong_count * sizeof(connection->pongs[0]));
-	}
-}
-
 static void tick(struct connection *connection, uint64_t now_ms)
 {
+	const struct server *server = connection->server;
 	if (connection->deadline_ms != 0 && now_ms >= connection->deadline_ms && connection->state != STATE_STUCK) {
-		drop(connection);
+		connection_drop(connection);
 		return;
+	}
+	if (connection->hold_until_ms != 0 && now_ms >= connection->hold_until_ms) {
+		connection->hold_until_ms = 0;
+		lws_callback_on_writable(connection->wsi);
 	}
 	if (connection->state != STATE_OPEN)
 		return;
+	connection->faulty = connection->persona != NULL && fault_hits(server->options, connection->persona, connection->number);
+	connection->talk.rules = connection->faulty ? &server->options->rules : &server->options->clean;
 	talk_tick(&connection->talk, now_ms);
-	tick_pongs(connection, now_ms);
+	fault_tick_pongs(connection, now_ms);
 	if (connection->state == STATE_OPEN)
 		tick_lifetime(connection, now_ms);
 	if (connection->state == STATE_OPEN && connection->faulty)
-		tick_faults(connection, now_ms);
+		fault_tick(connection, now_ms);
 }
 
 void connection_tick_all(struct server *server, uint64_t now_ms)
@@ -522,7 +447,7 @@ static void destroy(struct connection *connection)
 static int write_next(struct connection *connection)
 {
 	struct output *output = connection->first;
-	if (connection->state == STATE_STUCK)
+	if (connection->state == STATE_STUCK || connection->hold_until_ms != 0)
 		return 0;
 	if (output == NULL)
 		return connection->state == STATE_DONE ? -1 : 0;
@@ -545,6 +470,9 @@ int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void 
 	struct connection **slot = user;
 	struct server *server = lws_context_user(lws_get_context(wsi));
 	switch (reason) {
+	case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
+		server->tls = user;
+		return 0;
 	case LWS_CALLBACK_RAW_ADOPT:
 		*slot = create(server, wsi);
 		return *slot ? 0 : -1;

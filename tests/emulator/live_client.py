@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import time
+import urllib.parse
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 SETUP = {"setup": {"model": "models/gemini-3.8-live"}}
@@ -52,14 +53,25 @@ class Emulator:
     def connect(self, key="key-a", **options):
         return Client(self.port, key, self.tls[0] if self.tls else None, **options)
 
-    def stats(self, query=""):
+    def _ask(self, target):
         with socket.create_connection(("127.0.0.1", self.stats_port), 10) as plain:
             plain.settimeout(120)
-            plain.sendall(f"GET /stats{query} HTTP/1.1\r\nHost: emulator\r\n\r\n".encode())
+            plain.sendall(f"GET {target} HTTP/1.1\r\nHost: emulator\r\n\r\n".encode())
             data = b""
             while piece := plain.recv(65536):
                 data += piece
-        return json.loads(data.split(b"\r\n\r\n", 1)[1])
+        head, body = data.split(b"\r\n\r\n", 1)
+        return int(head.split()[1]), body
+
+    def stats(self, query=""):
+        return json.loads(self._ask(f"/stats{query}")[1])
+
+    def control(self, *settings):
+        """("reset", "http-status=429", "now=tcp-reset") in this order. Returns how many connections `now` has hit."""
+        status, body = self._ask("/control?" + "&".join(urllib.parse.quote(setting, safe="=") for setting in settings))
+        if status != 200:
+            raise Refused(status, body)
+        return json.loads(body)["hit"]
 
     def stop(self):
         self.process.terminate()

@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
+#include <openssl/ssl.h>
+
 #include "server.h"
 #include "shared/log.h"
 
@@ -104,6 +106,17 @@ static int create_vhosts(struct server *server)
 	return server->vhost ? 0 : -EADDRINUSE;
 }
 
+int server_use_certificate(struct server *server, const char *cert, const char *key)
+{
+	SSL_CTX *tls = server->tls;
+	if (tls == NULL || cert == NULL || key == NULL)
+		return -EINVAL;
+	/* A key that does not fit the certificate is refused by the second call; then the first one's stays without a key. */
+	return SSL_CTX_use_certificate_chain_file(tls, cert) == 1 && SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) == 1
+		       ? 0
+		       : -EINVAL;
+}
+
 static int start(struct server *server)
 {
 	struct lws_context_creation_info info = {0};
@@ -170,6 +183,7 @@ int main(int argc, char **argv)
 		options_free(&options);
 		return error > 0 ? 0 : 2;
 	}
+	server.initial = options;
 	vl_log_init("emulator", VL_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
 	raise_file_limit();

@@ -260,6 +260,19 @@ void message_go_away(struct text *text, uint32_t left_ms)
 	finish(text, root);
 }
 
+void message_error(struct text *text, unsigned code, const char *reason)
+{
+	cJSON *root = cJSON_CreateObject(), *error = cJSON_AddObjectToObject(root, "error");
+	cJSON_AddNumberToObject(error, "code", code);
+	cJSON_AddStringToObject(error, "message", reason);
+	cJSON_AddStringToObject(error, "status",
+		code == 429   ? "RESOURCE_EXHAUSTED"
+		: code == 503 ? "UNAVAILABLE"
+		: code >= 500 ? "INTERNAL"
+			      : "INVALID_ARGUMENT");
+	finish(text, root);
+}
+
 void message_empty(struct text *text, bool with_content)
 {
 	cJSON *root = cJSON_CreateObject();

@@ -44,4 +44,5 @@ void message_flag(struct text *text, const char *member); /* {"serverContent": {
 void message_turn_complete(struct text *text, const struct message_usage *usage, bool vertex);
 void message_tool_call(struct text *text, const char *name, const char *id); /* id NULL: left out, as Vertex AI may */
 void message_go_away(struct text *text, uint32_t left_ms);
-void message_empty(struct text *text, bool server_content); /* {} or {"serverContent": {}} */
+void message_error(struct text *text, unsigned code, const char *reason); /* an error inside a message */
+void message_empty(struct text *text, bool server_content);		  /* {} or {"serverContent": {}} */

@@ -150,24 +150,32 @@ static int call_voice(struct options *options, const char *value, FILE *errors)
 	return 0;
 }
 
-static int call_close_after(struct options *options, const char *value, FILE *errors)
+/* N:CODE[:REASON], or 0: never. */
+static int read_after(const char *value, uint32_t *after_ms, unsigned *code, const char **reason)
 {
 	char *end;
+	*after_ms = (uint32_t)strtoul(value, &end, 10);
+	*code = *end == ':' ? (unsigned)strtoul(end + 1, &end, 10) : 0;
+	*reason = *end == ':' ? end + 1 : "";
+	if (strcmp(value, "0") == 0)
+		return 0;
+	return *after_ms > 0 && *code > 0 && *code <= 4999 && (*end == ':' || *end == '\0') ? 0 : -EINVAL;
+}
+
+static int call_close_after(struct options *options, const char *value, FILE *errors)
+{
 	struct fault_rules *faults = &options->faults;
-	faults->close_after_ms = (uint32_t)strtoul(value, &end, 10);
-	faults->close_code = *end == ':' ? (unsigned)strtoul(end + 1, &end, 10) : 0;
-	if (faults->close_after_ms == 0 || faults->close_code < 1000 || faults->close_code > 4999 ||
-		(*end != ':' && *end != '\0'))
+	if (read_after(value, &faults->close_after_ms, &faults->close_code, &faults->close_reason) != 0 ||
+		(faults->close_after_ms > 0 && faults->close_code < 1000))
 		return complain(errors, "--close-after-ms takes N:CODE[:REASON], not", value);
-	faults->close_reason = *end == ':' ? end + 1 : "";
 	return 0;
 }
 
-static int call_odd_chunks(struct options *options, const char *value, FILE *errors)
+static int call_error_after(struct options *options, const char *value, FILE *errors)
 {
-	(void)value;
-	(void)errors;
-	options->rules.burst.odd = true;
+	struct fault_rules *faults = &options->faults;
+	if (read_after(value, &faults->error_after_ms, &faults->error_code, &faults->error_reason) != 0)
+		return complain(errors, "--error-after-ms takes N:CODE[:MESSAGE], not", value);
 	return 0;
 }
 
@@ -231,14 +239,17 @@ static const struct option table[] = {
 	TEXT("--fault-label", "LABEL", fault_label, "hit this key only"),
 	FLAG("--no-setup-complete", rules.no_setup_complete, "never answer setup"),
 	CALL("--close-after-ms", "N:CODE:REASON", call_close_after, "close so long after the upgrade"),
+	CALL("--error-after-ms", "N:CODE:MESSAGE", call_error_after, "send an error inside a message so long after the upgrade"),
 	REAL("--random-1011", faults.random_1011, "probability per second of a 1011"),
 	NUMBER("--stall-ms", rules.burst.stall_ms, "pause in the middle of each answer"),
 	REAL("--pace", rules.burst.pace, "answers at X times real time; below 1 the caller starves"),
 	NUMBER("--chunk-bytes", rules.burst.chunk_bytes, "PCM bytes of each audio message"),
-	CALL("--odd-chunks", NULL, call_odd_chunks, "one more byte in each audio message: samples straddle messages"),
+	FLAG("--odd-chunks", rules.burst.odd, "one more byte in each audio message: samples straddle messages"),
+	FLAG("--tiny-chunks", rules.burst.tiny, "every second audio message has 2 bytes"),
 	FLAG("--empty-turn-complete", rules.empty_turns, "turns end without an answer"),
 	FLAG("--separate-transcript", rules.separate_transcript, "outputTranscription in messages of its own"),
 	FLAG("--no-noise", rules.no_noise, "leave out the {} messages"),
+	NUMBER("--noise-ms", rules.noise_ms, "send {} and {\"serverContent\": {}} in turn, so often, whatever else goes on"),
 	NUMBER("--interrupt-every-ms", rules.interrupt_every_ms, "interrupt answers after so long although nobody speaks"),
 	TEXT("--tool-call", "NAME", rules.tool_name, "call this function in the first turn"),
 	FLAG("--tool-without-id", rules.tool_without_id, "leave out the call's id"),
@@ -252,6 +263,7 @@ static const struct option table[] = {
 	NUMBER("--pong-delay-ms", faults.pong_delay_ms, "answer pings so late"),
 	NUMBER("--refuse-resume", rules.refuse_resume, "refuse a session's first N resumptions with 1011"),
 	FLAG("--quota-close", faults.quota_close, "answer setup with the quota's 1011"),
+	NUMBER("--upgrade-delay-ms", faults.upgrade_delay_ms, "answer the upgrade so late"),
 	NUMBER("--http-status", faults.http_status, "refuse the upgrade with 401, 403, 429, 500 or 503"),
 	NUMBER("--key-status", faults.key_status, "refuse unknown keys at the upgrade with this status, not after setup"),
 };
@@ -292,9 +304,11 @@ static int apply(struct options *options, const struct option *option, const cha
 	char *to = (char *)options + option->offset, *end;
 	switch (option->kind) {
 	case KIND_FLAG:
-		*(bool *)to = true;
+		*(bool *)to = value == NULL || strcmp(value, "0") != 0;
 		return 0;
 	case KIND_NUMBER:
+		if (option->offset == AT(fault_every) && strcmp(value, "0") == 0)
+			return complain(errors, "--fault-every", "at least 1");
 		options->with_stats_port |= option->offset == AT(stats_port);
 		return set_number(to, value, option->name, errors);
 	case KIND_REAL:
@@ -309,6 +323,17 @@ static int apply(struct options *options, const struct option *option, const cha
 	return -EINVAL;
 }
 
+/* What is left without the faults. */
+static void derive_clean(struct options *options)
+{
+	options->clean = options->rules;
+	options->clean.burst = (struct burst_rules){0};
+	options->clean.no_setup_complete = options->clean.empty_turns = false;
+	options->clean.interrupt_every_ms = options->clean.refuse_resume = options->clean.noise_ms = 0;
+	options->clean.tool_name = NULL;
+	options->clean.parts = 0;
+}
+
 static int finish(struct options *options, FILE *errors)
 {
 	if (options->plain == (options->cert != NULL || options->key != NULL) ||
@@ -316,8 +341,6 @@ static int finish(struct options *options, FILE *errors)
 		return complain(errors, "give either", "--plain, or --cert and --key");
 	if (options->port > 65535 || options->stats_port > 65535)
 		return complain(errors, "port", "at most 65535");
-	if (options->fault_every == 0)
-		return complain(errors, "--fault-every", "at least 1");
 	for (unsigned i = 0; i < options->persona_count; i++) {
 		struct persona *persona = &options->personas[i];
 		if (persona->answer_count > 0)
@@ -326,13 +349,7 @@ static int finish(struct options *options, FILE *errors)
 			return -ENOMEM;
 		persona->answer_count = 1;
 	}
-	/* What is left without the faults. */
-	options->clean = options->rules;
-	options->clean.burst = (struct burst_rules){0};
-	options->clean.no_setup_complete = options->clean.empty_turns = false;
-	options->clean.interrupt_every_ms = options->clean.refuse_resume = 0;
-	options->clean.tool_name = NULL;
-	options->clean.parts = 0;
+	derive_clean(options);
 	return 0;
 }
 
@@ -366,8 +383,48 @@ int options_parse(struct options *options, int argc, char **argv, FILE *output, 
 	return finish(options, errors);
 }
 
+int options_change(struct options *options, const char *name, const char *value, FILE *errors)
+{
+	struct options_text *kept;
+	size_t i = 0;
+	int result;
+	while (table[i].name != NULL || strcmp(table[i].help, "Timing") != 0)
+		i++;
+	while (i < OPTION_COUNT && (table[i].name == NULL || strcmp(table[i].name + 2, name) != 0))
+		i++;
+	if (i == OPTION_COUNT)
+		return complain(errors, "no such setting of timing or faults", name);
+	kept = malloc(sizeof(*kept) + strlen(value) + 1);
+	if (kept == NULL)
+		return -ENOMEM;
+	kept->next = options->texts;
+	options->texts = kept;
+	strcpy(kept->text, value);
+	result = apply(options, &table[i], kept->text, errors);
+	if (result == 0 && table[i].kind == KIND_TEXT && value[0] == '\0')
+		*(const char **)((char *)options + table[i].offset) = NULL;
+	derive_clean(options);
+	return result;
+}
+
+void options_restore(struct options *options, const struct options *initial)
+{
+	options->rules = initial->rules;
+	options->clean = initial->clean;
+	options->faults = initial->faults;
+	options->fault_every = initial->fault_every;
+	options->fault_label = initial->fault_label;
+	options->lifetime_ms = initial->lifetime_ms;
+	options->go_away_ms = initial->go_away_ms;
+}
+
 void options_free(struct options *options)
 {
+	while (options->texts != NULL) {
+		struct options_text *text = options->texts;
+		options->texts = text->next;
+		free(text);
+	}
 	for (unsigned i = 0; i < options->persona_count; i++) {
 		struct persona *persona = &options->personas[i];
 		for (unsigned j = 0; j < persona->answer_count; j++)

@@ -20,8 +20,17 @@ struct fault_rules {
 	const char *close_reason;
 	double random_1011; /* probability per second */
 	bool text_frames, fragment, quota_close;
-	uint32_t half_open_after_ms, tcp_reset_after_ms, pong_delay_ms;
+	uint32_t half_open_after_ms, tcp_reset_after_ms, pong_delay_ms, upgrade_delay_ms;
+	uint32_t error_after_ms;
+	unsigned error_code;
+	const char *error_reason;
 	uint32_t http_status, key_status;
+};
+
+/* A value given while the emulator runs. */
+struct options_text {
+	struct options_text *next;
+	char text[];
 };
 
 struct options {
@@ -42,10 +51,20 @@ struct options {
 		const char *path;
 	} references[OPTIONS_REFERENCES_MAX];
 	unsigned reference_count;
+	struct options_text *texts;
 };
 
 /* Parse. Returns 0, 1 if --help was printed, or -EINVAL after one sentence on `errors`. The strings belong to argv. */
 int options_parse(struct options *options, int argc, char **argv, FILE *output, FILE *errors);
+
+/*
+ * Change one setting of the sections "Timing" and "Faults": `name` without its dashes; a flag is on unless its value is "0". Returns 0
+ * or -EINVAL after one sentence on `errors`. Takes effect at once, also for open connections.
+ */
+int options_change(struct options *options, const char *name, const char *value, FILE *errors);
+
+/* All of these settings as in `initial`. */
+void options_restore(struct options *options, const struct options *initial);
 
 /* Free what parsing allocated. */
 void options_free(struct options *options);

@@ -48,6 +48,7 @@ struct persona {
 	unsigned transcript_count;
 	const char *answer_texts[PERSONA_ANSWERS_MAX];
 	unsigned answer_text_count;
+	uint64_t dials;	     /* upgrades asked for, refused ones too */
 	unsigned recordings; /* connections numbered so far */
 	struct persona_counters counters;
 	struct {

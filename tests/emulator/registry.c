@@ -108,3 +108,9 @@ void registry_close(struct session *session, bool idle, uint64_t now_ms)
 	session->closed_idle = idle;
 	session->closed_ms = now_ms;
 }
+
+void registry_forget_refusals(struct registry *registry)
+{
+	for (size_t i = 0; i < registry->session_count; i++)
+		registry->sessions[i]->refusals = 0;
+}

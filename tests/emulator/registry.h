@@ -50,3 +50,6 @@ enum registry_verdict registry_resume(struct registry *registry, const char *han
 
 /* The socket is gone. */
 void registry_close(struct session *session, bool idle, uint64_t now_ms);
+
+/* Refuse each session's first resumptions anew. */
+void registry_forget_refusals(struct registry *registry);

@@ -62,25 +62,40 @@ static void copy(char *to, size_t room, const char *from, size_t size)
 	to[size] = '\0';
 }
 
-/* The query parameter `name`, percent-decoded. Returns whether it is there. */
+static void decode(char *to, size_t room, const char *from, size_t size)
+{
+	size_t length = 0;
+	for (size_t i = 0; i < size && length + 1 < room; i++) {
+		unsigned value;
+		if (from[i] == '%' && i + 2 < size && sscanf(from + i + 1, "%2x", &value) == 1) {
+			to[length++] = (char)value;
+			i += 2;
+		} else {
+			to[length++] = from[i];
+		}
+	}
+	to[length] = '\0';
+}
+
+bool request_parameter(const char **at, char *name, size_t name_room, char *value, size_t value_room)
+{
+	size_t size = strcspn(*at, "&"), sign = strcspn(*at, "=&");
+	if (**at == '\0')
+		return false;
+	decode(name, name_room, *at, sign);
+	decode(value, value_room, *at + sign + (sign < size), size - sign - (sign < size));
+	*at += size + ((*at)[size] == '&');
+	return true;
+}
+
+/* The query parameter `name`. Returns whether it is there. */
 static bool query_value(const char *query, const char *name, char *to, size_t room)
 {
-	size_t name_size = strlen(name), at = 0;
-	for (const char *p = query; p != NULL && *p != '\0'; p = strchr(p, '&') ? strchr(p, '&') + 1 : NULL) {
-		if (strncmp(p, name, name_size) != 0 || p[name_size] != '=')
-			continue;
-		for (p += name_size + 1; *p != '\0' && *p != '&' && at + 1 < room; p++) {
-			unsigned value;
-			if (*p == '%' && sscanf(p + 1, "%2x", &value) == 1 && p[1] != '\0' && p[2] != '\0') {
-				to[at++] = (char)value;
-				p += 2;
-			} else {
-				to[at++] = *p;
-			}
-		}
-		to[at] = '\0';
-		return true;
-	}
+	char found[REQUEST_FIELD_MAX];
+	while (request_parameter(&query, found, sizeof(found), to, room))
+		if (strcmp(found, name) == 0)
+			return true;
+	to[0] = '\0';
 	return false;
 }
 

@@ -39,5 +39,10 @@ int request_parse(const char *head, size_t size, struct request *request);
 /* Classify a path: any prefix, one or more slashes before "ws/". */
 enum request_api request_path_api(const char *path, bool *constrained);
 
+/*
+ * The next NAME=VALUE of a query string, percent-decoded, and *at behind it. Returns false when there is none.
+ */
+bool request_parameter(const char **at, char *name, size_t name_room, char *value, size_t value_room);
+
 /* Name of the version in error texts: "v1beta". */
 const char *request_api_name(enum request_api api);

@@ -16,6 +16,8 @@ struct connection;
 
 struct server {
 	struct options *options;
+	struct options initial; /* as the command line said */
+	void *tls;		/* SSL_CTX of the Live port, NULL without TLS */
 	struct registry *registry;
 	struct lws_context *context;
 	struct lws_vhost *vhost, *stats_vhost;
@@ -34,6 +36,11 @@ uint64_t server_now_ms(const struct server *server);
 
 /* Random bytes: repeatable with --seed. Not for secrets. */
 void server_random(struct server *server, void *bytes, size_t size);
+
+/*
+ * Show this certificate to who connects from now on. Returns 0 or -EINVAL, also without TLS.
+ */
+int server_use_certificate(struct server *server, const char *cert, const char *key);
 
 /* connection.c: libwebsockets' callback of every raw socket, and the clock of every connection. */
 int connection_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t size);

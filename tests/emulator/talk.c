@@ -263,6 +263,16 @@ static void finish_setup(struct talk *talk, uint64_t now_ms)
 	talk->update_due = now_ms + (talk->setup.handle[0] != '\0' ? 0 : talk->rules->update_delay_ms);
 }
 
+static void tick_noise(struct talk *talk, uint64_t now_ms)
+{
+	if (talk->rules->noise_ms == 0 || !talk->ready || now_ms < talk->noise_due)
+		return;
+	talk->noise_due = now_ms + talk->rules->noise_ms;
+	talk->noise_with_content = !talk->noise_with_content;
+	message_empty(&talk->text, talk->noise_with_content);
+	talk_send(talk);
+}
+
 void talk_tick(struct talk *talk, uint64_t now_ms)
 {
 	if (talk->closed)
@@ -275,6 +285,7 @@ void talk_tick(struct talk *talk, uint64_t now_ms)
 		finish_setup(talk, now_ms);
 	if (talk->update_due != 0 && now_ms >= talk->update_due)
 		send_update(talk);
+	tick_noise(talk, now_ms);
 	if (talk->end_due != 0 && now_ms >= talk->end_due)
 		talk_end_utterance(talk, now_ms);
 	if (talk->answer_due != 0 && now_ms >= talk->answer_due && talk->turn == TALK_TURN_NONE && !talk->tool_pending)

@@ -33,6 +33,7 @@ struct talk_rules {
 	bool empty_turns;	     /* turnComplete without an answer */
 	bool echo;		     /* the answer is the utterance itself */
 	bool no_noise;		     /* leave out the {} messages */
+	uint32_t noise_ms;	     /* {} so often besides, 0 = not */
 	bool separate_transcript;    /* words in messages of their own instead of with the audio */
 	uint32_t interrupt_every_ms; /* phantom interruptions during answers, 0 = none */
 };
@@ -71,7 +72,8 @@ struct talk {
 	uint64_t heard_samples, explicit_start_ms;
 	/* The model's side. */
 	enum talk_turn turn;
-	uint64_t answer_due, turn_end, interrupt_due;
+	uint64_t answer_due, turn_end, interrupt_due, noise_due;
+	bool noise_with_content;
 	const struct voice_answer *answer;
 	struct voice_answer echo;
 	struct burst burst;
@@ -94,6 +96,9 @@ void talk_message(struct talk *talk, const char *data, size_t size, uint64_t now
 
 /* Let time pass; call every 10 ms or so. */
 void talk_tick(struct talk *talk, uint64_t now_ms);
+
+/* Interrupt the model's turn, if there is one. */
+void talk_interrupt(struct talk *talk);
 
 /* Is the model silent and nobody speaking? */
 bool talk_is_idle(const struct talk *talk);

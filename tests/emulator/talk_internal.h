@@ -12,8 +12,5 @@ void talk_refuse(struct talk *talk, int code, const char *reason);
 /* Send the message in talk->text. */
 void talk_send(struct talk *talk);
 
-/* Cut the running answer: interrupted, then turnComplete. Nothing happens while the model is silent. */
-void talk_interrupt(struct talk *talk);
-
 /* The caller's utterance is over: report it and let the model answer. */
 void talk_end_utterance(struct talk *talk, uint64_t now_ms);

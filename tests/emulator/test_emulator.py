@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -282,6 +283,117 @@ def test_faults_hit_whom_they_should():
         client.send(SETUP)
         expect_close(client, 1011, "You exceeded your current quota")
         e.connect("key-b").setup()
+
+
+def quick_turn(client):
+    client.send({"realtimeInput": {"text": "x"}})
+    return hear(client)
+
+
+def test_faults_change_while_connections_are_open():
+    with emulator("--answer-ms", "600") as e:
+        a, b = e.connect("key-a"), e.connect("key-b")
+        for client in (a, b):
+            client.setup()
+        # Settings reach open connections, both ways.
+        e.control("fragment", "odd-chunks", "fault-label=admin2")
+        assert len(quick_turn(a)) == len(quick_turn(b)) == 600 * 48
+        assert 0 in a.opcodes and 0 not in b.opcodes
+        e.control("reset")
+        before = len(a.opcodes)
+        quick_turn(a)
+        assert 0 not in a.opcodes[before:]
+        e.control("tiny-chunks=1", "noise-ms=20", "no-noise")
+        a.raw.clear()
+        quick_turn(a)
+        sizes = [len(part["inlineData"]["data"]) for raw in a.raw for part in json.loads(raw).get("serverContent", {}).get("modelTurn", {}).get("parts", [])]
+        assert sizes.count(4) >= 2 and max(sizes) > 1000, sizes
+        assert sum(raw == b"{}\n" for raw in a.raw) >= 10, a.raw[-5:]
+        # One blow to every open connection of one key.
+        assert e.control("reset", "fault-label=agent4", "now=error:503:The service is currently unavailable.") == 1
+        error = b.wait("error")["error"]
+        assert error == {"code": 503, "message": "The service is currently unavailable.", "status": "UNAVAILABLE"}
+        assert e.control("now=go-away:1500") == 1 and b.wait("goAway")["goAway"]["timeLeft"] == "1.500s"
+        assert e.control("fault-label=", "now=close:1011:Internal error encountered.") == 2
+        for client in (a, b):
+            expect_close(client, 1011, "Internal error encountered.")
+            client.close()
+        # The upgrade: refused, then late, then as ever.
+        e.control("reset", "http-status=429")
+        expect_refusal(e.port, 429)
+        e.control("reset", "upgrade-delay-ms=400")
+        began = time.monotonic()
+        e.connect().setup()
+        assert time.monotonic() - began > 0.4
+        e.control("reset")
+        for setting in ("no-such", "http-status=x", "fault-every=0", "port=1", "now=fire", "now=close", "cert=/nonexistent"):
+            try:
+                e.control(setting)
+                raise AssertionError(setting)
+            except Refused as refused:
+                assert refused.status == 400 and refused.body, setting
+        e.connect().setup()
+    with emulator("--resume-lock-ms", "0", "--resume-delay-ms", "50") as e:
+        client = e.connect()
+        client.setup(sessionResumption={})
+        handle = client.wait("sessionResumptionUpdate")["sessionResumptionUpdate"]["newHandle"]
+        client.close()
+        for refusals in (2, 1):  # counted anew each time it is set
+            e.control(f"refuse-resume={refusals}")
+            for _ in range(refusals):
+                client = e.connect()
+                client.send({"setup": dict(SETUP["setup"], sessionResumption={"handle": handle})})
+                expect_close(client, 1011, "Internal error encountered.")
+                client.close()
+            client = e.connect()
+            client.setup(sessionResumption={"handle": handle})
+            client.close()
+    with Emulator(binary) as e:
+        clients = [e.connect() for _ in range(3)]
+        e.control("fault-every=3")
+        time.sleep(0.1)
+        assert e.control("now=tcp-reset") == 1
+        assert expect_close(clients[2], 1006).reason == "reset"
+        assert e.control("reset", "now=half-open") == 2
+        clients[0].send_frame(9, b"x")
+        try:
+            clients[0].receive_frame(0.5)
+            raise AssertionError("it still answers")
+        except TimeoutError:
+            pass
+
+
+def make_certificate(name, subject, days):
+    """A certificate of its own, also an expired one. Returns its file and its key's."""
+    cert, key, request = (str(directory / f"{name}.{kind}") for kind in ("pem", "key", "csr"))
+    subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=" + subject, "-keyout", key, "-out", request],
+                   check=True, capture_output=True)
+    now = time.time()
+    start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + 86400 * d)) for d in (min(days, 0) - 1, days))
+    (directory / "index").write_text("")
+    (directory / "ca.conf").write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={directory}/index\nnew_certs_dir={directory}\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n"
+                                       f"x509_extensions=x\n[p]\ncommonName=supplied\n[x]\nsubjectAltName={subject}\n")
+    subprocess.run(["openssl", "ca", "-batch", "-notext", "-config", directory / "ca.conf", "-selfsign", "-keyfile", key, "-in", request, "-startdate", start, "-enddate", end,
+                    "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+def test_certificates_change_while_it_runs():
+    with emulator() as e:
+        before = e.connect()
+        before.setup()
+        for name, subject, days, error in (("other", "DNS:elsewhere.example", 2, "IP address mismatch"), ("expired", "IP:127.0.0.1", -1, "certificate has expired")):
+            cert, key = make_certificate(name, subject, days)
+            e.control(f"cert={cert}", f"key={key}")
+            try:
+                Client(e.port, ca=cert)
+                raise AssertionError(name)
+            except ssl.SSLCertVerificationError as refused:
+                assert error in str(refused), refused
+        before.send({"realtimeInput": {"text": "x"}})
+        before.wait("modelTurn")
+        e.control("reset")
+        e.connect().setup()
 
 
 def test_many_connections_over_tls():
