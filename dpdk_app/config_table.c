@@ -90,7 +90,8 @@ static const struct vl_setting listen_table[] = {
 		.meaning = "range from which a call of a trunk with dedicated ports gets an even port for RTP and the next odd "
 			   "one for RTCP"},
 	{ROW("vlan", config_listen, vlan, INTEGER), .min = 1, .max = 4094,
-		.meaning = "VLAN tag of the link; none means untagged"},
+		.meaning = "802.1Q VLAN of the link: only frames with its tag are ours; none means untagged, or with a priority "
+			   "tag"},
 	{ROW("port", config_listen, port, INTEGER), .max = 15, .fallback = "0",
 		.meaning = "DPDK port that carries the addresses, by the number the EAL gives it"},
 	END};

@@ -9,12 +9,14 @@
 #define DROP_REASONS(X)                                                                                                  \
 	X(ETH_SHORT, "eth_short", "frame shorter than an Ethernet header")                                               \
 	X(ETH_NOT_OURS, "eth_not_ours", "destination MAC is not this port's")                                            \
+	X(ETH_VLAN, "eth_vlan", "frame of another VLAN than listen.vlan, or with two tags")                              \
 	X(ETH_TYPE, "eth_type", "an EtherType nobody here speaks")                                                       \
 	X(IP_HEADER, "ip_header", "IPv4 or IPv6 header is malformed or its checksum is wrong")                           \
 	X(IP_FRAGMENT, "ip_fragment", "IP fragment; RTP is never fragmented")                                            \
 	X(IP_NOT_OURS, "ip_not_ours", "destination address is not ours")                                                 \
 	X(IP_PROTO, "ip_proto", "neither UDP nor ping or neighbour discovery")                                           \
-	X(UDP_HEADER, "udp_header", "UDP length does not fit the IP packet, or checksum marked bad by the port")         \
+	X(UDP_HEADER, "udp_header", "UDP length does not fit the IP packet")                                             \
+	X(UDP_CHECKSUM, "udp_checksum", "UDP checksum is wrong, as the port or we saw it")                               \
 	X(UDP_PORT, "udp_port", "no media port of ours")                                                                 \
 	X(NOT_RTP, "not_rtp", "first byte is neither RTP nor RTCP (RFC 7983)")                                           \
 	X(RTP_HEADER, "rtp_header", "RTP header, CSRC list, extension or padding do not fit the packet (RFC 3550 5.1)")  \

@@ -26,36 +26,6 @@ static inline void write16(uint8_t *data, uint16_t value)
 	data[1] = (uint8_t)value;
 }
 
-/*
- * Sums are of 16-bit words in host order: on a little-endian machine each is byte-swapped, and so is the result, which is
- * thus in network order as it is stored (RFC 1071 2 (B)). Four bytes are added at a time: the carries land where folding adds
- * them back.
- */
-uint64_t headers_sum(uint64_t sum, const uint8_t *data, size_t len)
-{
-	uint32_t word;
-
-	for (; len >= sizeof(word); len -= sizeof(word), data += sizeof(word)) {
-		memcpy(&word, data, sizeof(word));
-		sum += word;
-	}
-	if (len > 0) {
-		word = 0;
-		memcpy(&word, data, len);
-		sum += word;
-	}
-	return sum;
-}
-
-uint16_t headers_fold(uint64_t sum)
-{
-	sum = (sum & 0xffffffffu) + (sum >> 32);
-	sum = (sum & 0xffffffffu) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)sum;
-}
-
 static inline uint64_t sum_value(uint16_t value)
 {
 	uint8_t bytes[2];
@@ -66,11 +36,11 @@ static inline uint64_t sum_value(uint16_t value)
 
 uint64_t headers_pseudo_sum(const struct ip_address *source, const struct ip_address *destination, uint8_t protocol, uint16_t len)
 {
-	size_t skip = ip_address_is_v4(source) ? 12 : 0;
 	uint64_t sum = sum_value(protocol) + sum_value(len);
 
-	sum = headers_sum(sum, source->bytes + skip, sizeof(source->bytes) - skip);
-	return headers_sum(sum, destination->bytes + skip, sizeof(destination->bytes) - skip);
+	if (ip_address_is_v4(source))
+		return headers_sum(headers_sum(sum, source->bytes + 12, 4), destination->bytes + 12, 4);
+	return headers_sum(headers_sum(sum, source->bytes, 16), destination->bytes, 16);
 }
 
 static void build_ipv4(uint8_t *ip, const struct headers_spec *spec)

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "flow.h"
 
@@ -43,9 +44,61 @@ void headers_finish(const struct header_template *template, uint8_t *frame, uint
  * Ones' complement sum of `len` bytes (RFC 1071) added to `sum`, not folded. Any thread. headers_fold() makes the 16-bit sum
  * of it in network byte order; a checksum is its complement.
  */
-uint64_t headers_sum(uint64_t sum, const uint8_t *data, size_t len);
-uint16_t headers_fold(uint64_t sum);
+static inline uint64_t headers_sum(uint64_t sum, const uint8_t *data, size_t len);
+static inline uint16_t headers_fold(uint64_t sum);
 
 /* Pseudo header sum of IPv4 or IPv6 (RFC 8200 8.1) for `headers_sum()`: IPv4-mapped addresses count with their four bytes. Any thread. */
 uint64_t headers_pseudo_sum(
 	const struct ip_address *source, const struct ip_address *destination, uint8_t protocol, uint16_t len);
+
+/*
+ * Sums are of 16-bit words in host order: on a little-endian machine each is byte-swapped, and so is the result, which is
+ * thus in network order as it is stored (RFC 1071 2 (B)). Eight bytes are added at a time, what is carried out of the top at the
+ * bottom again: in ones' complement that is the same sum.
+ */
+static inline uint64_t headers_add(uint64_t sum, uint64_t word)
+{
+	return sum + word + (sum + word < word);
+}
+
+static inline uint64_t headers_sum(uint64_t sum, const uint8_t *data, size_t len)
+{
+	uint64_t words[2];
+	uint32_t word;
+	uint16_t half;
+
+	for (; len >= sizeof(words); len -= sizeof(words), data += sizeof(words)) {
+		memcpy(words, data, sizeof(words));
+		sum = headers_add(headers_add(sum, words[0]), words[1]);
+	}
+	if (len & 8) {
+		memcpy(words, data, sizeof(words[0]));
+		sum = headers_add(sum, words[0]);
+		data += sizeof(words[0]);
+	}
+	if (len & 4) {
+		memcpy(&word, data, sizeof(word));
+		sum = headers_add(sum, word);
+		data += sizeof(word);
+	}
+	if (len & 2) {
+		memcpy(&half, data, sizeof(half));
+		sum = headers_add(sum, half);
+		data += sizeof(half);
+	}
+	if (len & 1) {
+		half = 0;
+		memcpy(&half, data, 1);
+		sum = headers_add(sum, half);
+	}
+	return sum;
+}
+
+static inline uint16_t headers_fold(uint64_t sum)
+{
+	sum = (sum & 0xffffffffu) + (sum >> 32);
+	sum = (sum & 0xffffffffu) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}

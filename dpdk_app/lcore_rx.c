@@ -5,6 +5,7 @@
  * limited rate.
  */
 #include <rte_branch_prediction.h>
+#include <rte_ether.h>
 #include <rte_memcpy.h>
 #include <rte_prefetch.h>
 
@@ -102,14 +103,27 @@ static inline void finish(struct lcore *lcore, struct burst *burst, struct rte_m
 	burst->done[burst->done_count++] = mbuf;
 }
 
-/* Bad checksums as the port saw them; only UDP carries our media, so a bad UDP checksum means bad audio. */
+/* Bad checksums as the port saw them. */
 static inline enum drop_reason checked_by_port(const struct rte_mbuf *mbuf)
 {
 	if (unlikely((mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_BAD))
 		return DROP_IP_HEADER;
 	if (unlikely((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD))
-		return DROP_UDP_HEADER;
+		return DROP_UDP_CHECKSUM;
 	return DROP_NONE;
+}
+
+/* A UDP checksum of which the port does not know, because it cannot or did not look; the payload is on its way to the cache by now. */
+static inline bool checked_by_us(const struct rte_mbuf *mbuf, const struct packet *packet)
+{
+	return (mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) != RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN ||
+	       packet_checksum_valid(rte_pktmbuf_mtod(mbuf, const uint8_t *), packet);
+}
+
+/* The tag of a frame whose port took it off unasked: without it, a frame of any VLAN would pass for one of ours. */
+static inline bool put_back_tag(struct rte_mbuf *mbuf)
+{
+	return likely((mbuf->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) == 0) || rte_vlan_insert(&mbuf) == 0;
 }
 
 /* What deliver() will copy, while the lookup takes place: half of the copy's time otherwise is waiting for it. */
@@ -144,6 +158,10 @@ static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct 
 	/* Not every driver says in the mbuf where it came from; the control thread wants to know. */
 	if (!burst->again)
 		mbuf->port = burst->port;
+	if (unlikely(!put_back_tag(mbuf))) {
+		finish(lcore, burst, mbuf, DROP_ETH_VLAN);
+		return;
+	}
 	packet_classify(rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), &lcore->local[mbuf->port], packet);
 	if (likely(packet->kind == PACKET_RTP || packet->kind == PACKET_RTCP)) {
 		reason = checked_by_port(mbuf);
@@ -190,6 +208,8 @@ static void handle_flows(struct lcore *lcore, struct burst *burst)
 
 		if (unlikely((hits >> i & 1) == 0)) {
 			reason = judge_unknown(private, packet, burst->again);
+			if (reason == DROP_NONE && !checked_by_us(mbuf, packet))
+				reason = DROP_UDP_CHECKSUM;
 			if (reason == DROP_NONE)
 				burst->control[burst->control_count++] = mbuf;
 			else
@@ -203,6 +223,10 @@ static void handle_flows(struct lcore *lcore, struct burst *burst)
 			continue;
 		}
 		rtp++;
+		if (unlikely(!checked_by_us(mbuf, packet))) {
+			finish(lcore, burst, mbuf, DROP_UDP_CHECKSUM);
+			continue;
+		}
 		reason = deliver(lcore, rte_pktmbuf_mtod_offset(mbuf, const uint8_t *, packet->payload_offset), packet, refs[i]);
 		delivered += reason == DROP_NONE;
 		finish(lcore, burst, mbuf, reason);

@@ -224,7 +224,7 @@ void neighbour_input(struct neighbours *neighbours, const uint8_t *bytes, size_t
 	struct neighbour_message message;
 	struct neighbour_frame frame;
 
-	if (!neighbour_frame_parse(&message, bytes, len, settings->mac)) {
+	if (!neighbour_frame_parse(&message, bytes, len, settings->mac, settings->vlan)) {
 		neighbours->counts.malformed++;
 		return;
 	}

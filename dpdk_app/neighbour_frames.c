@@ -6,25 +6,19 @@
 
 #include <string.h>
 
+#include "ethernet.h"
 #include "headers.h"
 
-#define ETH_SIZE      14u
-#define VLAN_SIZE     4u
-#define ARP_SIZE      28u
-#define IPV4_SIZE     20u
-#define IPV6_SIZE     40u
-#define ICMP_SIZE     8u
-#define ND_SIZE	      24u /* solicitation or advertisement without options */
-#define ND_OPTION     8u  /* source or target link-layer address */
-#define ETH_MIN	      60u
-#define ETH_TYPE_IPV4 0x0800u
-#define ETH_TYPE_ARP  0x0806u
-#define ETH_TYPE_VLAN 0x8100u
-#define ETH_TYPE_QINQ 0x88a8u
-#define ETH_TYPE_IPV6 0x86ddu
-#define PROTO_ICMP    1u
-#define PROTO_ICMPV6  58u
-#define ND_HOP_LIMIT  255u
+#define ARP_SIZE     28u
+#define IPV4_SIZE    20u
+#define IPV6_SIZE    40u
+#define ICMP_SIZE    8u
+#define ND_SIZE	     24u /* solicitation or advertisement without options */
+#define ND_OPTION    8u	 /* source or target link-layer address */
+#define ETH_MIN	     60u
+#define PROTO_ICMP   1u
+#define PROTO_ICMPV6 58u
+#define ND_HOP_LIMIT 255u
 
 enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 enum { ICMP_ECHO_REPLY = 0, ICMP_ECHO_REQUEST = 8 };
@@ -37,7 +31,7 @@ static const uint8_t arp_ethernet_ipv4[6] = {0, 1, 8, 0, 6, 4};
 
 static uint16_t read16(const uint8_t *data)
 {
-	return (uint16_t)(data[0] << 8 | data[1]);
+	return ethernet_read16(data);
 }
 
 static void write16(uint8_t *data, uint16_t value)
@@ -191,29 +185,26 @@ static bool parse_ipv6(struct neighbour_message *message, const uint8_t *ip, siz
 	       message->frame_len <= NEIGHBOUR_FRAME_MAX;
 }
 
-bool neighbour_frame_parse(struct neighbour_message *message, const uint8_t *bytes, size_t len, const uint8_t mac[6])
+bool neighbour_frame_parse(
+	struct neighbour_message *message, const uint8_t *bytes, size_t len, const uint8_t mac[6], uint16_t vlan)
 {
+	uint16_t type;
+	size_t offset;
+
 	memset(message, 0, sizeof(*message));
-	if (len < ETH_SIZE)
+	if (ethernet_open(bytes, len, vlan, &offset, &type) != DROP_NONE)
 		return false;
 	bool unicast = memcmp(bytes, mac, 6) == 0;
-	size_t offset = ETH_SIZE;
-	uint16_t type = read16(bytes + 12);
 
 	memcpy(message->source_mac, bytes + 6, 6);
 	if (!is_unicast_mac(message->source_mac) || (!unicast && (bytes[0] & 1) == 0))
 		return false;
-	while ((type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ) && len >= offset + VLAN_SIZE &&
-		offset < ETH_SIZE + 2 * VLAN_SIZE) {
-		type = read16(bytes + offset + 2);
-		offset += VLAN_SIZE;
-	}
 	message->l2_len = offset;
-	if (type == ETH_TYPE_ARP)
+	if (type == ETHERNET_TYPE_ARP)
 		return parse_arp(message, bytes + offset, len - offset, unicast);
-	if (type == ETH_TYPE_IPV4)
+	if (type == ETHERNET_TYPE_IPV4)
 		return unicast && parse_ipv4(message, bytes + offset, len - offset);
-	if (type == ETH_TYPE_IPV6)
+	if (type == ETHERNET_TYPE_IPV6)
 		return parse_ipv6(message, bytes + offset, len - offset, unicast);
 	return false;
 }
@@ -223,13 +214,13 @@ static uint8_t *begin(struct neighbour_frame *frame, const uint8_t to[6], const 
 {
 	uint8_t *at = frame->bytes + 12;
 
-	memset(frame->bytes, 0, ETH_SIZE + VLAN_SIZE + IPV6_SIZE + ND_SIZE + ND_OPTION);
+	memset(frame->bytes, 0, ETHERNET_SIZE + ETHERNET_VLAN_SIZE + IPV6_SIZE + ND_SIZE + ND_OPTION);
 	memcpy(frame->bytes, to, 6);
 	memcpy(frame->bytes + 6, from, 6);
 	if (vlan != 0) {
-		write16(at, ETH_TYPE_VLAN);
+		write16(at, ETHERNET_TYPE_VLAN);
 		write16(at + 2, vlan);
-		at += VLAN_SIZE;
+		at += ETHERNET_VLAN_SIZE;
 	}
 	write16(at, type);
 	return at + 2;
@@ -245,7 +236,7 @@ static void end(struct neighbour_frame *frame, const uint8_t *at)
 static void build_arp(struct neighbour_frame *frame, const uint8_t to[6], const uint8_t mac[6], uint16_t vlan, uint16_t operation,
 	const struct ip_address *sender, const uint8_t target_mac[6], const struct ip_address *target)
 {
-	uint8_t *arp = begin(frame, to, mac, vlan, ETH_TYPE_ARP);
+	uint8_t *arp = begin(frame, to, mac, vlan, ETHERNET_TYPE_ARP);
 
 	memcpy(arp, arp_ethernet_ipv4, sizeof(arp_ethernet_ipv4));
 	write16(arp + 6, operation);
@@ -261,7 +252,7 @@ static void build_nd(struct neighbour_frame *frame, const uint8_t to[6], const u
 	const struct ip_address *source, const struct ip_address *destination, uint8_t type, uint8_t flags,
 	const struct ip_address *target)
 {
-	uint8_t *ip = begin(frame, to, mac, vlan, ETH_TYPE_IPV6);
+	uint8_t *ip = begin(frame, to, mac, vlan, ETHERNET_TYPE_IPV6);
 	uint8_t *icmp = ip + IPV6_SIZE;
 	uint16_t sum;
 

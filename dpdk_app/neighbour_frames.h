@@ -25,7 +25,7 @@ struct neighbour_message {
 	uint8_t mac[6];	       /* link address of `sender`, as the message says */
 	uint8_t source_mac[6]; /* of the frame */
 	struct ip_address sender, target;
-	size_t l2_len;	  /* Ethernet header with its tags */
+	size_t l2_len;	  /* Ethernet header with its tag */
 	size_t frame_len; /* without Ethernet padding */
 };
 
@@ -34,8 +34,12 @@ struct neighbour_frame {
 	uint8_t bytes[NEIGHBOUR_FRAME_MAX];
 };
 
-/* Understand a frame of `len` bytes that came to `mac` or a group. False when malformed, not for us, or of no interest. */
-bool neighbour_frame_parse(struct neighbour_message *message, const uint8_t *bytes, size_t len, const uint8_t mac[6]);
+/*
+ * Understand a frame of `len` bytes that came to `mac` or a group on `vlan` (0: untagged; ethernet.h). Any thread. False when malformed,
+ * of another VLAN, not for us, or of no interest.
+ */
+bool neighbour_frame_parse(
+	struct neighbour_message *message, const uint8_t *bytes, size_t len, const uint8_t mac[6], uint16_t vlan);
 
 /* Who has `target`? From `local` at `mac`; to `holder` alone, or to everybody when NULL. */
 void neighbour_frame_request(struct neighbour_frame *frame, const uint8_t mac[6], uint16_t vlan, const struct ip_address *local,

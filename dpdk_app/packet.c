@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "../shared/channel.h"
+#include "ethernet.h"
+#include "headers.h"
 
-#define ETH_SIZE      14u
-#define VLAN_SIZE     4u
 #define ARP_SIZE      28u
 #define IPV4_SIZE     20u
 #define IPV6_SIZE     40u
@@ -19,12 +19,6 @@
 #define RTP_SIZE      12u
 #define RTCP_SIZE     4u
 #define RTCP_SSRC_END 8u
-
-#define ETH_TYPE_IPV4 0x0800u
-#define ETH_TYPE_ARP  0x0806u
-#define ETH_TYPE_VLAN 0x8100u
-#define ETH_TYPE_QINQ 0x88a8u
-#define ETH_TYPE_IPV6 0x86ddu
 
 #define PROTO_ICMP	    1u
 #define PROTO_UDP	    17u
@@ -58,7 +52,7 @@ struct span {
 
 static inline uint16_t read16(const uint8_t *data)
 {
-	return (uint16_t)(data[0] << 8 | data[1]);
+	return ethernet_read16(data);
 }
 
 static inline uint32_t read32(const uint8_t *data)
@@ -245,6 +239,7 @@ static inline void classify_udp(
 	}
 	packet->key.local_port = local_port;
 	packet->key.remote_port = remote_port;
+	packet->udp_offset = (uint16_t)offset;
 	packet->payload_offset = (uint16_t)(offset + UDP_SIZE);
 	if (payload.data[1] >= RTCP_TYPE_FIRST && payload.data[1] <= RTCP_TYPE_LAST) {
 		if (media == MEDIA_RTCP) {
@@ -259,17 +254,6 @@ static inline void classify_udp(
 	}
 }
 
-static bool ipv4_checksum_valid(const uint8_t *ip, size_t size)
-{
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < size; i += 2)
-		sum += read16(ip + i);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
-}
-
 static inline void classify_ipv4(
 	const uint8_t *frame, size_t offset, size_t len, const struct packet_local *local, struct packet *packet)
 {
@@ -282,8 +266,7 @@ static inline void classify_ipv4(
 	size_t header = 4u * (ip[0] & 0x0fu);
 	size_t total = read16(ip + 2);
 
-	if (header < IPV4_SIZE || total < header || total > len ||
-		(local->check_ipv4_checksum && !ipv4_checksum_valid(ip, header))) {
+	if (header < IPV4_SIZE || total < header || total > len || headers_fold(headers_sum(0, ip, header)) != 0xffff) {
 		drop(packet, DROP_IP_HEADER);
 		return;
 	}
@@ -380,33 +363,39 @@ static void classify_arp(const uint8_t *arp, size_t len, const struct packet_loc
 
 void packet_classify(const uint8_t *frame, size_t len, const struct packet_local *local, struct packet *packet)
 {
-	size_t offset = ETH_SIZE;
+	enum drop_reason reason;
+	uint16_t type;
+	size_t offset;
 
-	if (len < ETH_SIZE) {
-		drop(packet, DROP_ETH_SHORT);
+	reason = ethernet_open(frame, len, local->vlan, &offset, &type);
+	if (reason != DROP_NONE) {
+		drop(packet, reason);
 		return;
-	}
-	uint16_t type = read16(frame + 12);
-
-	for (unsigned int tags = 0; (type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ) && tags < 2; tags++) {
-		if (len < offset + VLAN_SIZE) {
-			drop(packet, DROP_ETH_SHORT);
-			return;
-		}
-		type = read16(frame + offset + 2);
-		offset += VLAN_SIZE;
 	}
 	bool unicast = memcmp(frame, local->mac, sizeof(local->mac)) == 0;
 
 	/* Groups are heard for ARP and neighbour discovery only. */
-	if (!unicast && ((frame[0] & 1) == 0 || type == ETH_TYPE_IPV4))
+	if (!unicast && ((frame[0] & 1) == 0 || type == ETHERNET_TYPE_IPV4))
 		drop(packet, DROP_ETH_NOT_OURS);
-	else if (type == ETH_TYPE_IPV4)
+	else if (type == ETHERNET_TYPE_IPV4)
 		classify_ipv4(frame, offset, len - offset, local, packet);
-	else if (type == ETH_TYPE_IPV6)
+	else if (type == ETHERNET_TYPE_IPV6)
 		classify_ipv6(frame, offset, len - offset, unicast, local, packet);
-	else if (type == ETH_TYPE_ARP)
+	else if (type == ETHERNET_TYPE_ARP)
 		classify_arp(frame + offset, len - offset, local, packet);
 	else
 		drop(packet, DROP_ETH_TYPE);
+}
+
+bool packet_checksum_valid(const uint8_t *frame, const struct packet *packet)
+{
+	const uint8_t *udp = frame + packet->udp_offset;
+	uint16_t len = read16(udp + 4), field;
+	uint64_t pseudo;
+
+	memcpy(&field, udp + 6, sizeof(field));
+	if (field == 0)
+		return true; /* RFC 768: the sender computed none; over IPv6 that was refused */
+	pseudo = headers_pseudo_sum(&packet->key.remote, &packet->key.local, PROTO_UDP, len);
+	return headers_fold(headers_sum(pseudo, udp, len)) == 0xffff || field == headers_fold(pseudo);
 }

@@ -26,7 +26,7 @@ struct packet_local {
 	uint16_t rtp_port;			  /* shared port; 0 when there is none */
 	uint16_t dedicated_first, dedicated_last; /* even RTP ports, RTCP on the next odd one; 0, 0 when there are none */
 	uint8_t mac[6];				  /* of the port the packet arrived on */
-	bool check_ipv4_checksum;		  /* the port does not do it */
+	uint16_t vlan;				  /* 802.1Q VLAN of the link, 0: untagged */
 };
 
 struct packet {
@@ -38,14 +38,23 @@ struct packet {
 	uint8_t payload_type;
 	bool marker;
 	bool echo;		 /* PACKET_LOCAL: a ping; otherwise ARP or neighbour discovery */
+	uint16_t udp_offset;	 /* of the UDP header, from the start of the frame; RTP and RTCP only */
 	uint16_t payload_offset; /* from the start of the frame */
 	uint16_t payload_len;	 /* bytes, padding excluded */
 };
 
 /*
- * Classify one frame of `len` contiguous bytes (Ethernet, up to two VLAN tags, IPv4 or IPv6 with extension headers refused, UDP, RTP or
+ * Classify one frame of `len` contiguous bytes (Ethernet with the tag of local->vlan or none, IPv4 or IPv6 with extension headers refused, UDP, RTP or
  * RTCP by RFC 5761 section 4 and RFC 7983). Any thread. Always fills packet->kind. An RTP packet to the odd neighbour of a media port is
  * NOT_RTP; RTCP is accepted on both, and its key names the RTP ports (RFC 3550 11). Compound RTCP is checked by RFC 3550 A.2 with the
- * reduced size of RFC 5506 allowed. UDP checksums are the port's business, except that IPv6 must have one.
+ * reduced size of RFC 5506 allowed. IPv4 header checksums are verified here, whatever the port does. Of the UDP checksum only that there
+ * is one over IPv6: see packet_checksum_valid().
  */
 void packet_classify(const uint8_t *frame, size_t len, const struct packet_local *local, struct packet *packet);
+
+/*
+ * Whether the UDP checksum of a frame classified as RTP or RTCP is right, for frames of which the port does not know (RFC 768, RFC
+ * 8200 8.1). Any thread. None at all is right over IPv4. So is the bare sum of the pseudo header: a sender on this machine (veth pair,
+ * bridge to a container) leaves the rest to a card that the frame never passes, and memory does not turn bits over.
+ */
+bool packet_checksum_valid(const uint8_t *frame, const struct packet *packet);

@@ -130,7 +130,6 @@ static int configure(
 	ret = rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &configuration);
 	if (ret != 0)
 		return fail(port, ret, error, "cannot configure %u rx and %u tx queues", port->rx_queues, port->tx_queues);
-	port->checks_ipv4 = (configuration.rxmode.offloads & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0;
 	return 0;
 }
 

@@ -35,7 +35,6 @@ struct port {
 		rx_queues; /* polled by lcore i modulo their number; fewer when the port cannot spread, more when it wants all polled */
 	uint16_t tx_queues; /* lcore i sends on queue i; only lcores below this may own calls on this port */
 	bool rss;	    /* received packets are spread by hash of addresses and ports */
-	bool checks_ipv4;   /* the port verifies IPv4 header checksums: packet_local.check_ipv4_checksum is its negation */
 	bool link_up;
 	bool started;
 };

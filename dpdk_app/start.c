@@ -162,7 +162,7 @@ static void fill_local(struct dataplane *dataplane)
 	local->dedicated_first = config->listen.dedicated_ports[0];
 	local->dedicated_last = config->listen.dedicated_ports[1];
 	memcpy(local->mac, dataplane->port.mac.addr_bytes, sizeof(local->mac));
-	local->check_ipv4_checksum = !dataplane->port.checks_ipv4;
+	local->vlan = config->listen.vlan;
 }
 
 /* Sources and rates of every trunk, for the lcores. */

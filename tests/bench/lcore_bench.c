@@ -110,11 +110,8 @@ void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mb
 	for (unsigned int i = 0; i < PORTS_MAX; i++) {
 		struct flow_key key = lcore_bench_key(0);
 
-		bench->locals[i] = (struct packet_local){.addresses = {key.local},
-			.address_count = 1,
-			.rtp_port = 5004,
-			.mac = {2, 0, 0, 0, 0, 1},
-			.check_ipv4_checksum = true};
+		bench->locals[i] = (struct packet_local){
+			.addresses = {key.local}, .address_count = 1, .rtp_port = 5004, .mac = {2, 0, 0, 0, 0, 1}};
 	}
 	snprintf(name, sizeof(name), "bench_%u", sessions);
 	bench->pool = rte_pktmbuf_pool_create(name, mbufs, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);

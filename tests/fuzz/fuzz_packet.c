@@ -63,6 +63,21 @@ static void repair_icmp(uint8_t *frame, size_t len)
 	memcpy(frame + 56, &sum, 2);
 }
 
+/* Make the IPv4 header checksum right, so that what lies behind it is reached without luck. */
+static void repair_ipv4(uint8_t *frame, size_t len)
+{
+	uint8_t *ip = frame + (len > 14 && frame[12] == 0x81 && frame[13] == 0 ? 18 : 14);
+	size_t left = len > (size_t)(ip - frame) ? len - (size_t)(ip - frame) : 0;
+	size_t header = left > 0 ? 4u * (ip[0] & 15u) : 0;
+	uint16_t sum;
+
+	if (header < 20 || header > left)
+		return;
+	memset(ip + 10, 0, 2);
+	sum = (uint16_t)~headers_fold(headers_sum(0, ip, header));
+	memcpy(ip + 10, &sum, 2);
+}
+
 static void run_neighbours(const uint8_t *frame, size_t len)
 {
 	unsigned int sent = 0;
@@ -119,7 +134,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		repair_icmp(frame, size);
 	frame = realloc(frame, size + (size == 0));
 	memcpy(local.mac, our_mac, 6);
-	local.check_ipv4_checksum = data[0] & 1;
+	local.vlan = data[0] & 4 ? 100 : 0;
+	if ((data[0] & 1) == 0)
+		repair_ipv4(frame, size);
 	memset(&packet, 0xa5, sizeof(packet));
 	packet_classify(frame, size, &local, &packet);
 	switch (packet.kind) {
@@ -128,6 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case PACKET_RTP:
 		check_flow(&packet, size);
+		fuzz_check(packet_checksum_valid(frame, &packet) == packet_checksum_valid(frame, &packet));
 		fuzz_check(packet.payload_len <= VL_RECORD_PAYLOAD_MAX && packet.payload_type < 128);
 		fuzz_check(receive_account(&receive, &packet, true, 1, 1));
 		fuzz_check(!receive_account(&receive, &packet, true, 1, 1));

@@ -123,11 +123,8 @@ START_TEST(test_round_trip)
 	struct headers_spec spec = spec_of("10.77.0.1", "10.77.0.2");
 	struct header_template template;
 	uint8_t frame[256] = {0};
-	struct packet_local local = {.addresses = {spec.remote.address},
-		.address_count = 1,
-		.rtp_port = 18920,
-		.mac = {2, 0, 0, 0, 0, 2},
-		.check_ipv4_checksum = true};
+	struct packet_local local = {
+		.addresses = {spec.remote.address}, .address_count = 1, .rtp_port = 18920, .mac = {2, 0, 0, 0, 0, 2}};
 	struct packet packet;
 
 	ck_assert_int_eq(headers_build(&template, &spec), 0);

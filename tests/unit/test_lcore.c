@@ -73,7 +73,6 @@ static void start_eal(void)
 	ip_address_parse("10.77.0.1", &locals[port_id].addresses[0]);
 	locals[port_id].address_count = 1;
 	locals[port_id].rtp_port = 5004;
-	locals[port_id].check_ipv4_checksum = true;
 }
 
 static int command(uint8_t type, uint8_t worker)
@@ -563,16 +562,61 @@ START_TEST(test_rtcp)
 }
 END_TEST
 
-START_TEST(test_bad_checksum_flag)
+/* What the port says about a checksum counts; where it says nothing we look. */
+START_TEST(test_bad_checksum)
+{
+	static const struct {
+		const char *name;
+		uint64_t flags;
+		unsigned int offset; /* of a flipped byte in the frame, 0: none */
+		bool none, known, good;
+	} cases[] = {
+		{"right, unknown to the port", 0, 0, false, true, true},
+		{"wrong, unknown to the port", 0, 100, false, true, false},
+		{"wrong, of a flow nobody knows", 0, 100, false, false, false},
+		{"none", 0, 100, true, true, true},
+		{"good, says the port", RTE_MBUF_F_RX_L4_CKSUM_GOOD, 100, false, true, true},
+		{"bad, says the port", RTE_MBUF_F_RX_L4_CKSUM_BAD, 0, false, true, false},
+		{"only the IPv4 one is known", RTE_MBUF_F_RX_IP_CKSUM_GOOD, 100, false, true, false},
+	};
+	uint64_t refused = 0;
+
+	open_session(3, 77, 0, 18920, 7);
+	for (uint16_t i = 0; i < RTE_DIM(cases); i++) {
+		struct rte_mbuf *mbuf = rtp_of(cases[i].known ? 18920 : 18922, 7, i, 0, 1);
+		uint8_t *frame = rte_pktmbuf_mtod(mbuf, uint8_t *);
+
+		mbuf->ol_flags |= cases[i].flags;
+		if (cases[i].offset != 0)
+			frame[cases[i].offset] ^= 0x40;
+		if (cases[i].none)
+			memset(frame + 40, 0, 2);
+		receive(mbuf);
+		lcore_turn(lcore);
+		refused += !cases[i].good;
+		ck_assert_msg(records(0, NULL, NULL) == cases[i].good, "%s", cases[i].name);
+		ck_assert_msg(dropped(DROP_UDP_CHECKSUM) == refused, "%s", cases[i].name);
+		ck_assert_uint_eq(rte_ring_count(lcore->to_control), 0);
+	}
+}
+END_TEST
+
+/* A port that takes tags off, though nobody asked it to, does not make another VLAN's frame one of ours. */
+START_TEST(test_stripped_tag)
 {
 	open_session(3, 77, 0, 18920, 7);
-	struct rte_mbuf *mbuf = rtp_of(18920, 7, 1, 0, 1);
+	for (uint16_t vid = 0; vid < 4; vid++) {
+		struct rte_mbuf *mbuf = rtp_of(18920, 7, vid, 0, 1);
 
-	mbuf->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_BAD;
-	receive(mbuf);
-	lcore_turn(lcore);
-	ck_assert_uint_eq(dropped(DROP_UDP_HEADER), 1);
-	ck_assert_uint_eq(records(0, NULL, NULL), 0);
+		locals[port_id].vlan = vid < 2 ? 0 : 2;
+		mbuf->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+		mbuf->vlan_tci = vid;
+		receive(mbuf);
+		lcore_turn(lcore);
+		ck_assert_uint_eq(records(0, NULL, NULL), vid % 2 == 0);
+		ck_assert_uint_eq(dropped(DROP_ETH_VLAN), (vid + 1u) / 2);
+	}
+	locals[port_id].vlan = 0;
 }
 END_TEST
 
@@ -617,8 +661,7 @@ static void send_record(
 /* Turn until the port has sent a packet, or 50 ms have passed. Copies its RTP, returns its length. */
 static unsigned int sent(uint8_t rtp_bytes[256])
 {
-	static struct packet_local caller = {
-		.address_count = 1, .rtp_port = 18920, .mac = {2, 0, 0, 0, 0, 9}, .check_ipv4_checksum = true};
+	static struct packet_local caller = {.address_count = 1, .rtp_port = 18920, .mac = {2, 0, 0, 0, 0, 9}};
 	uint64_t end = rte_rdtsc() + rte_get_tsc_hz() / 20;
 	void *mbuf;
 
@@ -996,7 +1039,7 @@ int main(void)
 	start_eal();
 	unit_add_fixture(suite, "receive", setup, teardown, test_deliver, test_no_crossing, test_unknown_goes_to_control,
 		test_learn_rate, test_arp_flood, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again,
-		test_again_comes_first, test_every_queue_is_polled, test_rtcp, test_bad_checksum_flag);
+		test_again_comes_first, test_every_queue_is_polled, test_rtcp, test_bad_checksum, test_stripped_tag);
 	unit_add_fixture(suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands);
 	unit_add_fixture(suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_detach);
 	unit_add_fixture(suite, "ports", setup, teardown, test_tx_direct, test_tx_full_and_no_buffer, test_run);

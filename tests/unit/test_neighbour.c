@@ -8,6 +8,7 @@
 
 #include "dpdk_app/headers.h"
 #include "dpdk_app/neighbour.h"
+#include "dpdk_app/neighbour_frames.h"
 #include "dpdk_app/packet.h"
 #include "unit.h"
 
@@ -103,9 +104,11 @@ static void input(const uint8_t *frame, size_t len)
 }
 
 /* Frames of one side to the other, as its data plane would let them through. */
+static uint16_t vlan; /* of the link */
+
 static unsigned int carry(struct side *from, struct side *to, const uint8_t mac[6], const char *v4, const char *v6)
 {
-	struct packet_local local = {.addresses = {address(v4), address(v6)}, .address_count = 2};
+	struct packet_local local = {.addresses = {address(v4), address(v6)}, .address_count = 2, .vlan = vlan};
 	unsigned int carried = 0;
 
 	memcpy(local.mac, mac, 6);
@@ -636,11 +639,51 @@ START_TEST(test_vlan)
 	teardown();
 	make(&us, our_mac, "10.77.0.1", "2001:db8::1", 100);
 	make(&peer, peer_mac, "10.77.0.2", "2001:db8::2", 100);
+	vlan = 100;
 	know_peer();
 	ck_assert_int_eq(resolve("2001:db8::2", mac), 0);
 	neighbour_start(us.neighbours, now);
 	ck_assert_uint_eq(us.frames[0][12] << 8 | us.frames[0][13], 0x8100);
 	ck_assert_uint_eq(us.frames[0][15], 100);
+	vlan = 0;
+}
+END_TEST
+
+/* The same questions, answers and pings with another tag, two tags or none are not answered, not believed, and counted. */
+START_TEST(test_other_vlans)
+{
+	static const struct {
+		unsigned int tags;
+		uint8_t bytes[8];
+	} others[] = {
+		{0, {0}},
+		{1, {0x81, 0, 0, 101}},
+		{1, {0x81, 0, 0, 0}},
+		{1, {0x88, 0xa8, 0, 100}},
+		{2, {0x88, 0xa8, 0, 1, 0x81, 0, 0, 100}},
+		{2, {0x81, 0, 0, 100, 0x81, 0, 0, 100}},
+	};
+	struct ip_address ours = address("10.77.0.1"), theirs = address("10.77.0.2");
+	struct neighbour_frame question;
+
+	teardown();
+	make(&us, our_mac, "10.77.0.1", "2001:db8::1", 100);
+	make(&peer, peer_mac, "10.77.0.2", "2001:db8::2", 100);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		uint8_t bytes[128];
+		size_t tags = 4 * others[i].tags;
+
+		neighbour_frame_request(&question, peer_mac, 0, &theirs, &ours, NULL);
+		memcpy(bytes, question.bytes, 12);
+		memcpy(bytes + 12, others[i].bytes, tags);
+		memcpy(bytes + 12 + tags, question.bytes + 12, question.len - 12);
+		input(bytes, question.len + tags);
+		ck_assert_uint_eq(us.sent, 0);
+		ck_assert_uint_eq(counts(&us).malformed, i + 1);
+	}
+	neighbour_frame_request(&question, peer_mac, 100, &theirs, &ours, NULL);
+	input(question.bytes, question.len);
+	ck_assert_uint_eq(us.sent, 1);
 }
 END_TEST
 
@@ -648,7 +691,7 @@ int main(void)
 {
 	Suite *suite = suite_create("neighbour");
 
-	unit_add_fixture(suite, "answers", setup, teardown, test_arp_answer, test_echo, test_start, test_vlan);
+	unit_add_fixture(suite, "answers", setup, teardown, test_arp_answer, test_echo, test_start, test_vlan, test_other_vlans);
 	unit_add_fixture(suite, "resolution", setup, teardown, test_resolve, test_next_hop, test_retries, test_confirmation,
 		test_table_full);
 	unit_add_fixture(suite, "spoofing", setup, teardown, test_spoof, test_flood, test_real_change, test_late_answer,

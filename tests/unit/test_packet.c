@@ -32,7 +32,6 @@ static void setup(void)
 	local.dedicated_first = 20000;
 	local.dedicated_last = 20010;
 	memcpy(local.mac, "\x02\x00\x00\x00\x00\x01", 6);
-	local.check_ipv4_checksum = true;
 }
 
 static void put16(uint8_t *at, unsigned int value)
@@ -213,22 +212,53 @@ START_TEST(test_ipv4_mapped)
 }
 END_TEST
 
+/* 802.1Q: with a VLAN exactly its tag, without one none or the priority tag. */
 START_TEST(test_rtp_vlan)
 {
-	for (unsigned int tags = 1; tags <= 3; tags++) {
-		struct frame frame = frame_v4();
+	static const struct {
+		const char *name;
+		uint16_t vlan; /* configured */
+		unsigned int tags;
+		uint32_t tag[3];
+		bool ours;
+	} cases[] = {
+		{"untagged", 0, 0, {0}, true},
+		{"priority tag", 0, 1, {0x8100a000}, true},
+		{"some VLAN, none configured", 0, 1, {0x81000064}, false},
+		{"its VLAN", 100, 1, {0x81000064}, true},
+		{"its VLAN, with priority and DEI", 100, 1, {0x8100f064}, true},
+		{"another VLAN", 100, 1, {0x81000065}, false},
+		{"the same lower bits", 100, 1, {0x81000164}, false},
+		{"untagged, VLAN configured", 100, 0, {0}, false},
+		{"priority tag, VLAN configured", 100, 1, {0x81000000}, false},
+		{"S-tag of that number", 100, 1, {0x88a80064}, false},
+		{"S-tag, none configured", 0, 1, {0x88a80000}, false},
+		{"QinQ, inner one matches", 100, 2, {0x88a80001, 0x81000064}, false},
+		{"QinQ, outer one matches", 100, 2, {0x88a80064, 0x81000001}, false},
+		{"QinQ of two C-tags, both match", 100, 2, {0x81000064, 0x81000064}, false},
+		{"C-tag, then S-tag", 100, 2, {0x81000064, 0x88a80064}, false},
+		{"two priority tags", 0, 2, {0x81000000, 0x81000000}, false},
+		{"three tags", 100, 3, {0x88a80064, 0x81000064, 0x81000064}, false},
+	};
 
-		memmove(frame.bytes + 12 + 4 * tags, frame.bytes + 12, frame.len - 12);
-		frame.len += 4 * tags;
-		for (unsigned int i = 0; i < tags; i++)
-			put32(frame.bytes + 12 + 4 * i, i == 0 && tags > 1 ? 0x88a80064 : 0x81000064);
-		if (tags == 3) {
-			expect_drop(&frame, DROP_ETH_TYPE, "three tags");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct frame frame = frame_v4();
+		unsigned int shift = 4 * cases[i].tags;
+
+		local.vlan = cases[i].vlan;
+		memmove(frame.bytes + 12 + shift, frame.bytes + 12, frame.len - 12);
+		frame.len += shift;
+		for (unsigned int tag = 0; tag < cases[i].tags; tag++)
+			put32(frame.bytes + 12 + 4 * tag, cases[i].tag[tag]);
+		if (!cases[i].ours) {
+			expect_drop(&frame, DROP_ETH_VLAN, cases[i].name);
 			continue;
 		}
 		struct packet packet = classify(&frame);
 
-		expect_rtp(&packet, PAYLOAD + 4 * tags, 160);
+		expect_rtp(&packet, PAYLOAD + shift, 160);
+		for (frame.len = 0; frame.len < 14 + shift; frame.len++)
+			expect_drop(&frame, DROP_ETH_SHORT, cases[i].name);
 	}
 }
 END_TEST
@@ -525,14 +555,82 @@ START_TEST(test_truncated)
 }
 END_TEST
 
-START_TEST(test_checksum_by_port)
+START_TEST(test_ipv4_checksum)
 {
-	struct frame frame = frame_v4();
+	for (unsigned int offset = IP + 1; offset < IP + 20; offset++) {
+		struct frame frame = frame_v4();
 
-	frame.bytes[IP + 10] ^= 1;
-	expect_drop(&frame, DROP_IP_HEADER, "checksum");
-	local.check_ipv4_checksum = false;
-	ck_assert_int_eq(classify(&frame).kind, PACKET_RTP);
+		frame.bytes[offset] ^= 0x10;
+		expect_drop(&frame, DROP_IP_HEADER, "a bit of the IPv4 header");
+	}
+}
+END_TEST
+
+/* The UDP checksum the way RFC 768 tells it: word by word, pseudo header first. */
+static uint16_t udp_sum(const struct frame *frame, bool v6, bool pseudo_only)
+{
+	const uint8_t *bytes = frame->bytes, *addresses = bytes + IP + (v6 ? 8 : 12);
+	size_t udp = v6 ? UDP6 : UDP, len = (size_t)(bytes[udp + 4] << 8 | bytes[udp + 5]);
+	uint32_t sum = 17 + (uint32_t)len;
+
+	for (size_t i = 0; i < (v6 ? 32 : 8); i += 2)
+		sum += (uint32_t)(addresses[i] << 8 | addresses[i + 1]);
+	for (size_t i = 0; !pseudo_only && i < len; i++)
+		sum += i % 2 == 0 ? (uint32_t)bytes[udp + i] << 8 : bytes[udp + i];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+static bool checksum_valid(const struct frame *frame, const struct packet *packet)
+{
+	uint8_t *exact = malloc(frame->len);
+	bool valid;
+
+	ck_assert_ptr_nonnull(exact);
+	memcpy(exact, frame->bytes, frame->len);
+	valid = packet_checksum_valid(exact, packet);
+	free(exact);
+	return valid;
+}
+
+/* Every flipped bit behind the IP header is seen, whatever the length and the tag; none at all over IPv4 and half a one are no fault. */
+START_TEST(test_udp_checksum)
+{
+	static const unsigned int lens[] = {14, 15, 16, 17, 92, 172, 173, 174, 175};
+
+	for (unsigned int v6 = 0; v6 < 2; v6++) {
+		for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+			struct frame frame = v6 ? frame_v6() : frame_v4();
+			size_t udp = v6 ? UDP6 : UDP;
+
+			put16(frame.bytes + udp + 4, 8 + lens[i]);
+			put16(frame.bytes + IP + (v6 ? 4 : 2), (v6 ? 8u : 28u) + lens[i]);
+			memset(frame.bytes + udp + 8 + 172, 0x5a, 16);
+			frame.len = udp + 8 + lens[i];
+			put16(frame.bytes + udp + 6, 0);
+			put16(frame.bytes + udp + 6, (uint16_t)~udp_sum(&frame, v6, false));
+			if (!v6)
+				fix_v4(&frame);
+			struct packet packet = classify(&frame);
+
+			ck_assert_int_eq(packet.kind, PACKET_RTP);
+			ck_assert(checksum_valid(&frame, &packet));
+			for (size_t bit = 8 * (udp + 6); bit < 8 * frame.len; bit++) {
+				frame.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+				ck_assert_msg(!checksum_valid(&frame, &packet), "bit %zu of %zu bytes", bit, frame.len);
+				frame.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+			}
+			put16(frame.bytes + udp + 6, udp_sum(&frame, v6, true));
+			ck_assert(checksum_valid(&frame, &packet));
+			put16(frame.bytes + udp + 6, udp_sum(&frame, v6, true) ^ 1u);
+			ck_assert(!checksum_valid(&frame, &packet));
+			if (!v6) {
+				put16(frame.bytes + udp + 6, 0);
+				ck_assert(checksum_valid(&frame, &packet));
+			}
+		}
+	}
 }
 END_TEST
 
@@ -649,7 +747,7 @@ int main(void)
 	unit_add_fixture(suite, "rtp", setup, NULL, test_rtp_ipv4, test_rtp_ipv6, test_ipv4_mapped, test_rtp_vlan,
 		test_rtp_ip_options, test_rtp_parts_missing, test_rtp_parts, test_padding_of_zero, test_rtp_size);
 	unit_add_fixture(suite, "demultiplexing", setup, NULL, test_first_bytes, test_ports, test_local);
-	unit_add_fixture(suite, "malformed", setup, NULL, test_malformed, test_truncated, test_checksum_by_port);
+	unit_add_fixture(suite, "malformed", setup, NULL, test_malformed, test_truncated, test_ipv4_checksum, test_udp_checksum);
 	unit_add_fixture(suite, "rtcp", setup, NULL, test_rtcp);
 	return unit_run(suite);
 }
