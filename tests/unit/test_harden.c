@@ -331,6 +331,8 @@ static void *resolve(void *result)
 	*(int *)result = getaddrinfo("localhost", "443", &hints, &list);
 	if (*(int *)result == 0)
 		freeaddrinfo(list);
+	else if (*(int *)result != EAI_SYSTEM)
+		*(int *)result = 0; /* a system without /etc/hosts: the calls were made all the same */
 	/* A name that no file has: the resolver's own sockets. */
 	if (getaddrinfo("name.invalid", NULL, &hints, &list) == 0)
 		freeaddrinfo(list);
