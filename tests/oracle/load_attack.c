@@ -6,7 +6,11 @@
  */
 #include "load.h"
 
-#define BATCH 32u
+#define BATCH	 128u
+#define PREPARED 4096u /* frames that are sent again with a few bytes changed: building each would take longer than refusing it */
+#define RENEWED	 16u   /* one in so many is built anew, so that they follow the calls */
+#define RTP_SEQ	 44u
+#define RTP_SSRC 50u
 
 enum attack {
 	ATTACK_NONE,
@@ -292,6 +296,45 @@ static struct rte_mbuf *attack_frame(int attack)
 	}
 }
 
+static struct rte_mbuf *prepared[PREPARED]; /* of `prepared_for`; ours is one reference of each */
+static int prepared_for = ATTACK_NONE;
+
+/* One frame of the attack with a reference for whoever sends it; NULL: none now. The link copies, so it may be written again. */
+static struct rte_mbuf *next_frame(int attack)
+{
+	static uint32_t sent;
+	uint32_t index = sent++ % PREPARED;
+	struct rte_mbuf *mbuf = prepared[index];
+	uint64_t random;
+	uint8_t *frame;
+
+	if (mbuf == NULL || sent / PREPARED % RENEWED == index % RENEWED || rte_mbuf_refcnt_read(mbuf) != 1) {
+		rte_pktmbuf_free(mbuf);
+		mbuf = prepared[index] = attack_frame(attack);
+		if (mbuf != NULL)
+			rte_mbuf_refcnt_update(mbuf, 1);
+		return mbuf;
+	}
+	rte_mbuf_refcnt_update(mbuf, 1);
+	if (attack == ATTACK_MALFORMED || attack == ATTACK_RTCP || attack == ATTACK_MIXED)
+		return mbuf;
+	random = load_random();
+	frame = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	memcpy(frame + RTP_SEQ, &random, sizeof(uint16_t));
+	if (attack != ATTACK_WRONG_SOURCE && (index & 1) != 0)
+		memcpy(frame + RTP_SSRC, (const uint8_t *)&random + 4, sizeof(uint32_t));
+	return mbuf;
+}
+
+static void prepare(int attack)
+{
+	for (uint32_t i = 0; attack != prepared_for && i < PREPARED; i++) {
+		rte_pktmbuf_free(prepared[i]);
+		prepared[i] = NULL;
+	}
+	prepared_for = attack;
+}
+
 unsigned int attack_run(uint64_t now)
 {
 	struct rte_mbuf *mbufs[BATCH];
@@ -304,8 +347,9 @@ unsigned int attack_run(uint64_t now)
 	if (load.attack_credit > load.attack_pps / 50)
 		load.attack_credit = load.attack_pps / 50; /* at most 20 ms of it at once */
 	load_flush();
+	prepare(load.attack);
 	for (; load.attack_credit >= 1 && count < BATCH; load.attack_credit--) {
-		mbufs[count] = attack_frame(load.attack);
+		mbufs[count] = next_frame(load.attack);
 		count += mbufs[count] != NULL;
 	}
 	/* A full link costs the attacker, not the callers: that would measure the link. */

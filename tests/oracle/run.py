@@ -138,13 +138,17 @@ class Oracle:
     def drops(self):
         return stage.telemetry(self.prefix, "/voxlane/drops", self.runtime)
 
+    def usage(self):
+        lcores = stage.telemetry(self.prefix, "/voxlane/lcore/usage", self.runtime).values()
+        return {key: sum(lcore[key] for lcore in lcores) for key in ("received", "delivered", "busy_tsc", "total_tsc", "late_beats")}
+
     def snapshot(self):
         self._fail_if_ended()
         heard = [worker.stats() for worker in self.workers]
         total = {key: sum(h[key] for h in heard) for key in heard[0]}
         for key in ("delay_p50_us", "delay_p99_us", "delay_max_us"):
             total[key] = max(h[key] for h in heard)
-        return {"load": self.load.stats(), "worker": total, "drops": self.drops()}
+        return {"load": self.load.stats(), "worker": total, "drops": self.drops(), "lcore": self.usage()}
 
     def settle(self):
         """Wait until nothing is under way any more."""
@@ -242,6 +246,25 @@ def print_phase(phase):
           flush=True)
 
 
+def side_by_side(phases):
+    """The good calls without and with each attack, one below the other."""
+    quiet = next((p for p in phases if p["phase"] == "quiet"), None)
+    attacked = [p for p in phases if p["load"]["attack"]]
+    if not quiet or not attacked:
+        return
+    print(f"\n{'good calls beside':18} {'offered':>9} {'on link':>9} {'received':>9} {'refused':>9} {'lcore':>6} {'good sent':>10} {'lost':>7} "
+          f"{'delay p50':>10} {'p99':>8} {'beat p50':>9} {'p99':>8} {'beats late':>10}")
+    for phase in [quiet] + attacked:
+        load, worker, lcore, seconds = phase["load"], phase["worker"], phase["lcore"], phase["seconds"]
+        refused = sum(v for k, v in phase["refused"].items() if k not in DOWNLINK)
+        print(f"{phase['phase'] if phase is not quiet else 'no attack':18} {(load['attack'] + load['attack_dropped']) / seconds / 1e6:>6.3f} M/s"
+              f" {load['attack'] / seconds / 1e6:>5.3f} M/s {lcore['received'] / seconds / 1e6:>5.3f} M/s {refused / seconds / 1e6:>5.3f} M/s"
+              f" {100 * lcore['busy_tsc'] / max(1, lcore['total_tsc']):>4.0f} % {phase['sent']:>10} {phase['lost']:>7}"
+              f" {worker['delay_p50_us'] / 1000:>7.1f} ms {worker['delay_p99_us'] / 1000:>5.1f} ms {load['beat_p50_us'] / 1000:>6.1f} ms"
+              f" {load['beat_p99_us'] / 1000:>5.1f} ms {lcore['late_beats']:>10}", flush=True)
+    print()
+
+
 def harm(phase, quiet):
     """What an attack did to the good calls: a list of sentences."""
     name, worker, wrong = phase["phase"], phase["worker"], []
@@ -332,6 +355,7 @@ def main():
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"options": vars(options), "phases": phases, "wrong": wrong}, file, indent=1)
     total = sum(p["bytes_checked"] for p in phases)
+    side_by_side(phases)
     print(f"{total} bytes checked, {sum(p['foreign_bytes'] for p in phases)} foreign", *wrong, sep="\n", flush=True)
     return 1 if wrong else 0
 
