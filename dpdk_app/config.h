@@ -22,6 +22,7 @@
 #define CONFIG_FILE_MAX	   (1024u * 1024u) /* bytes */
 
 enum config_port_mode { CONFIG_PORT_SHARED, CONFIG_PORT_DEDICATED };
+enum config_flow_rules { CONFIG_FLOW_RULES_AUTO, CONFIG_FLOW_RULES_OFF };
 enum config_idle { CONFIG_IDLE_SILENCE, CONFIG_IDLE_COMFORT_NOISE, CONFIG_IDLE_NONE };
 
 /* listen6: the IPv6 side, on the same ethdev port and UDP ports as `listen`. */
@@ -40,6 +41,7 @@ struct config_listen {
 	uint16_t dedicated_ports[2]; /* first (even) and last; 0, 0 when there are none */
 	uint16_t vlan;		     /* 0: untagged */
 	uint16_t port;		     /* ethdev port */
+	int flow_rules;		     /* enum config_flow_rules */
 };
 
 struct config_trunk {

@@ -16,6 +16,7 @@
 		.name = NULL \
 	}
 
+static const char *const flow_rules[] = {"auto", "off", NULL};
 static const char *const port_modes[] = {"shared", "dedicated", NULL};
 static const char *const idles[] = {"silence", "comfort-noise", "none", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
@@ -94,6 +95,10 @@ static const struct vl_setting listen_table[] = {
 			   "tag"},
 	{ROW("port", config_listen, port, INTEGER), .max = 15, .fallback = "0",
 		.meaning = "DPDK port that carries the addresses, by the number the EAL gives it"},
+	{ROW("flow_rules", config_listen, flow_rules, ENUM), .words = flow_rules, .fallback = "\"auto\"",
+		.meaning = "whether the port itself drops UDP from addresses that are no trunk's (rte_flow): with `auto` if it "
+			   "takes "
+			   "such rules; packet cores drop them in any case"},
 	END};
 
 static const struct vl_setting listen6_table[] = {

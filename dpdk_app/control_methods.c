@@ -11,6 +11,7 @@
 #include "../shared/clock.h"
 #include "call_control.h"
 #include "events.h"
+#include "flow_rules.h"
 
 #define LIST_LIMIT_MAX 200 /* calls of one reply */
 
@@ -314,6 +315,7 @@ static int system_info(void *context, const cJSON *params, cJSON **result, struc
 	port = cJSON_AddObjectToObject(info, "port");
 	cJSON_AddStringToObject(port, "name", dataplane->port.name);
 	cJSON_AddStringToObject(port, "driver", dataplane->port.driver);
+	cJSON_AddNumberToObject(port, "flow_rules", flow_rules_count(dataplane->flow_rules));
 	cJSON_AddNumberToObject(info, "sessions", calls_count(dataplane->calls));
 	cJSON_AddNumberToObject(info, "sessions_max", calls_max(dataplane->calls));
 	cJSON_AddNumberToObject(info, "bound", counts.bound);

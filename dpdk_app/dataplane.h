@@ -20,6 +20,7 @@
 #include "port.h"
 #include "workers.h"
 
+struct flow_rules;
 struct media;
 struct next_hops;
 
@@ -48,6 +49,7 @@ struct dataplane {
 
 	struct port port;		       /* the one that `listen` is on */
 	struct packet_local locals[PORTS_MAX]; /* by ethdev port id; only that port's is used */
+	struct flow_rules *flow_rules;	       /* NULL: none */
 	struct rte_mempool *pool;
 	struct session_table *table;
 	struct lcore_settings lcore_settings;

@@ -24,6 +24,7 @@
 #include "call_control.h"
 #include "control_methods.h"
 #include "events.h"
+#include "flow_rules.h"
 #include "media.h"
 #include "next_hops.h"
 #include "sources.h"
@@ -128,6 +129,28 @@ static void stop_port(struct dataplane *dataplane)
 	port_stop(&dataplane->port);
 	rte_mempool_free(dataplane->pool);
 	dataplane->pool = NULL;
+}
+
+/* The port may do without: packet cores ask the same of every packet. */
+static int start_flow_rules(struct dataplane *dataplane)
+{
+	const struct config *config = dataplane->config;
+	char why[PORT_ERROR_SIZE];
+
+	if (config->listen.flow_rules == CONFIG_FLOW_RULES_OFF)
+		vl_log_info("listen.flow_rules is off: packet cores drop what comes from no trunk");
+	else if (flow_rules_new(config, &dataplane->port, &dataplane->flow_rules, why) < 0)
+		vl_log_info("%s; so packet cores alone drop what comes from no trunk", why);
+	else
+		vl_log_info("port %u (%s) drops UDP from no trunk's address by %u flow rules", dataplane->port.id,
+			dataplane->port.name, flow_rules_count(dataplane->flow_rules));
+	return 0;
+}
+
+static void stop_flow_rules(struct dataplane *dataplane)
+{
+	flow_rules_free(dataplane->flow_rules);
+	dataplane->flow_rules = NULL;
 }
 
 static int start_sessions(struct dataplane *dataplane)
@@ -364,6 +387,7 @@ static int start_telemetry(struct dataplane *dataplane)
 static const struct start_stage stages[] = {
 	{"basics", start_basics, NULL},
 	{"port", start_port, stop_port},
+	{"flow rules", start_flow_rules, stop_flow_rules},
 	{"session table", start_sessions, stop_sessions},
 	{"lcores", start_lcores, stop_lcores},
 	{"rules", start_rules, stop_rules},

@@ -15,6 +15,7 @@
 #include "../shared/histogram.h"
 #include "../shared/worker_stats.h"
 #include "call_control.h"
+#include "flow_rules.h"
 #include "media.h"
 #include "next_hops.h"
 #include "telemetry_lists.h"
@@ -74,6 +75,8 @@ static int show_info(struct dataplane *dataplane, const char *params, struct rte
 	add_u64(to, "draining", dataplane->draining);
 	add_u64(to, "lcores", dataplane->lcore_count);
 	rte_tel_data_add_dict_string(to, "port", dataplane->port.name);
+	add_u64(to, "flow_rules", flow_rules_count(dataplane->flow_rules));
+	add_u64(to, "flow_rule_drops", flow_rules_dropped(dataplane->flow_rules));
 	add_u64(to, "sessions", calls_count(dataplane->calls));
 	add_u64(to, "sessions_max", calls_max(dataplane->calls));
 	add_u64(to, "sessions_without_worker", dataplane->calls_without_worker);
