@@ -13,6 +13,7 @@
 #include "call_gate.h"
 #include "call_message.h"
 #include "call_report.h"
+#include "call_resume.h"
 #include "gemini_message.h"
 #include "stats.h"
 #include "tsc.h"
@@ -30,11 +31,14 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms);
 void call_step(struct call *call, const struct session_event *event, uint64_t now_ms)
 {
 	bool dialling = call->session.state == SESSION_DIALLING;
+	enum session_state before = call->session.state;
 	uint32_t actions = session_step(&call->session, event, now_ms);
 
 	/* An address that does not even refuse would cost the next dial its whole deadline too. */
 	if (dialling && event->type == SESSION_TICK && (actions & SESSION_DO_ABORT))
 		endpoint_failed(call->worker->endpoint, call->address);
+	if (before == SESSION_READY && call->session.state != SESSION_READY)
+		call_resume_gap(call, now_ms);
 	carry_out(call, actions, now_ms);
 }
 
@@ -49,51 +53,65 @@ static void drop_control(struct call *call)
 	}
 }
 
-void call_let_go(struct call *call, bool graceful)
+/* There is no connection any more; libwebsockets has freed it or will. */
+static void forget_connection(struct call *call)
 {
-	wss_release(call->connection, graceful);
 	call->connection = NULL;
-	gate_lost(&call->worker->gate, &call->ticket, CLOSE_RESUME, "", 0);
 	drop_control(call);
 	call->write_asked_ms = 0;
 	call->caller_speaks = false;
+	call_resume_cut(call);
+}
+
+void call_let_go(struct call *call, bool graceful)
+{
+	wss_release(call->connection, graceful);
+	gate_lost(&call->worker->gate, &call->ticket, CLOSE_RESUME, "", 0);
+	forget_connection(call);
+}
+
+static void lost(struct call *call, const struct session_event *event, uint64_t now_ms)
+{
+	if (call->session.state != SESSION_CLOSING) {
+		stats_add(&call->worker->stats.sockets_failed, 1);
+		vl_log_warning("call %s user %s: connection lost, code %u, HTTP status %d: %s", call->uuid, call->user->name,
+			event->code, event->http_status, event->reason);
+	}
+	call_report_closed(call, event->code, event->http_status, event->reason);
+	call_gate_lost(call, event->code, event->http_status, event->reason, now_ms);
+	call_step(call, event, now_ms);
 }
 
 void call_lost(struct call *call, uint16_t code, int http_status, const char *reason, uint64_t now_ms)
 {
-	struct session_event event = {.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason};
-	enum session_state before = call->session.state;
-
-	/* What the model has said so far is still played to its end. */
-	downlink_turn_complete(&call->downlink);
-	if (before != SESSION_CLOSING) {
-		stats_add(&call->worker->stats.sockets_failed, 1);
-		vl_log_warning("call %s user %s: connection lost, code %u, HTTP status %d: %s", call->uuid, call->user->name,
-			code, http_status, reason);
-	}
-	call_report_closed(call, code, http_status, reason);
-	call_gate_lost(call, code, http_status, reason, now_ms);
-	call_step(call, &event, now_ms);
+	lost(call, &(struct session_event){.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason},
+		now_ms);
 }
 
-/* Returns why it did not work, or NULL. */
-static const char *dial_address(struct call *call)
+/* The service, or the path to it, is dead although the socket is open. */
+static void give_up(struct call *call, const char *reason, uint64_t now_ms)
+{
+	call_let_go(call, false);
+	lost(call, &(struct session_event){.type = SESSION_LOST, .code = 1006, .dropped = true, .reason = reason}, now_ms);
+}
+
+/* Returns why it did not work, or NULL. The service's name is resolved. */
+static const char *dial_address(struct call *call, uint64_t now_ms)
 {
 	struct worker *worker = call->worker;
 	const struct wss_config *config = endpoint_config(worker->endpoint);
 
-	call->dial_us = vl_clock_us();
 	call->reading = true;
-	call->address[0] = '\0';
-	if (config->address == NULL)
-		return "the endpoint's name is not resolved";
 	snprintf(call->address, sizeof(call->address), "%s", config->address);
 	call->connection = wss_dial(worker->wss, config, call->user->api_key, call);
-	return call->connection != NULL ? NULL : "cannot start a connection";
+	if (call->connection == NULL)
+		return "cannot start a connection";
+	call_step(call, &(struct session_event){.type = SESSION_RESOLVED}, now_ms);
+	return NULL;
 }
 
 /* Nobody answered at the address: the name's next one is tried within the same dial, as long as its deadline runs. */
-static bool dial_next_address(struct call *call)
+static bool dial_next_address(struct call *call, uint64_t now_ms)
 {
 	struct endpoint *endpoint = call->worker->endpoint;
 
@@ -103,17 +121,36 @@ static bool dial_next_address(struct call *call)
 	if (call->addresses_tried >= ADDRESSES_TRIED_MAX || call->addresses_tried >= endpoint_count(endpoint))
 		return false;
 	call->addresses_tried++;
-	return dial_address(call) == NULL || dial_next_address(call);
+	return dial_address(call, now_ms) == NULL || dial_next_address(call, now_ms);
+}
+
+/* As soon as the service's name is resolved; that goes on in the background. */
+static void dial_when_resolved(struct call *call, uint64_t now_ms)
+{
+	const char *why;
+
+	if (endpoint_config(call->worker->endpoint)->address == NULL)
+		return;
+	why = dial_address(call, now_ms);
+	if (why != NULL && !dial_next_address(call, now_ms))
+		call_lost(call, 1006, 0, why, now_ms);
 }
 
 void call_dial(struct call *call, uint64_t now_ms)
 {
-	const char *why;
-
+	call->dial_us = vl_clock_us();
+	call->address[0] = '\0';
 	call->addresses_tried = 1;
-	why = dial_address(call);
-	if (why != NULL && !dial_next_address(call))
-		call_lost(call, 1006, 0, why, now_ms);
+	dial_when_resolved(call, now_ms);
+}
+
+/* Which phase a dial has come to is asked for here; TLS and upgrade report themselves. */
+static void watch_dial(struct call *call, uint64_t now_ms)
+{
+	if (call->session.phase == SESSION_PHASE_DNS)
+		dial_when_resolved(call, now_ms);
+	else if (call->session.phase == SESSION_PHASE_TCP && wss_is_connected(call->connection))
+		call_step(call, &(struct session_event){.type = SESSION_CONNECTED}, now_ms);
 }
 
 void call_send_control(struct call *call, char *text)
@@ -173,6 +210,8 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 		send_setup(call);
 	if (actions & SESSION_DO_DIAL)
 		call_gate_ask(call, now_ms);
+	if (actions & SESSION_DO_NUDGE)
+		call_resume_nudge(call);
 }
 
 static void on_heard(void *owner)
@@ -181,6 +220,11 @@ static void on_heard(void *owner)
 
 	call->heard_ms = vl_clock_ms();
 	call->pinged = false;
+}
+
+static void on_secured(void *owner)
+{
+	call_step(owner, &(struct session_event){.type = SESSION_SECURED}, vl_clock_ms());
 }
 
 static void on_opened(void *owner)
@@ -196,15 +240,12 @@ static void on_opened(void *owner)
 static void on_lost(void *owner, uint16_t code, int http_status, const char *reason)
 {
 	struct call *call = owner;
+	uint64_t now_ms = vl_clock_ms();
 
-	/* wss has freed or will free the connection itself. */
-	call->connection = NULL;
-	drop_control(call);
-	call->write_asked_ms = 0;
-	call->caller_speaks = false;
-	if (http_status == 0 && dial_next_address(call))
+	forget_connection(call);
+	if (http_status == 0 && dial_next_address(call, now_ms))
 		return;
-	call_lost(call, code, http_status, reason, vl_clock_ms());
+	call_lost(call, code, http_status, reason, now_ms);
 }
 
 /* Copy behind the headroom and send. */
@@ -284,8 +325,8 @@ static void pump(struct call *call, uint64_t now_ms)
 			wss_want_write(call->connection);
 		}
 	} else if (now_ms - call->write_asked_ms > STUCK_MS) {
-		call_let_go(call, false);
-		call_lost(call, 1006, 0, "the connection takes no more data", now_ms);
+		call->gap_ms = call->write_asked_ms;
+		give_up(call, "the connection takes no more data", now_ms);
 	}
 }
 
@@ -298,8 +339,7 @@ static void watch(struct call *call, uint64_t now_ms)
 		call->heard_ms = now_ms; /* it is we who do not listen */
 	silent_ms = now_ms - call->heard_ms;
 	if (silent_ms > SILENT_DEAD_MS) {
-		call_let_go(call, false);
-		call_lost(call, 1006, 0, "the service is silent", now_ms);
+		give_up(call, "the service is silent", now_ms);
 	} else if (silent_ms > SILENT_PING_MS && !call->pinged) {
 		call->pinged = true;
 		wss_ping(call->connection);
@@ -312,8 +352,12 @@ static void on_message(void *owner, char *text, size_t len)
 	call_message(owner, text, len, vl_clock_ms());
 }
 
-const struct wss_handler call_wss_handler = {
-	.opened = on_opened, .message = on_message, .pong = on_heard, .writable = on_writable, .lost = on_lost};
+const struct wss_handler call_wss_handler = {.secured = on_secured,
+	.opened = on_opened,
+	.message = on_message,
+	.pong = on_heard,
+	.writable = on_writable,
+	.lost = on_lost};
 
 struct call *call_create(struct worker *worker, const struct dataplane_open *open, struct user *user, uint64_t now_ms)
 {
@@ -337,7 +381,7 @@ struct call *call_create(struct worker *worker, const struct dataplane_open *ope
 	uplink_init(&call->uplink, &config);
 	if (call_gate_join(call) != 0)
 		goto fail;
-	session_init(&call->session, (uint32_t)tsc_now() ^ open->index);
+	session_init(&call->session, (uint32_t)tsc_now() ^ open->index, user->users->gemini.rotate_after_s);
 	users_hold(user);
 	call_attach(call, open, now_ms);
 	HASH_ADD_STR(worker->calls, uuid, call);
@@ -461,6 +505,8 @@ void call_tick(struct call *call, uint64_t now_ms)
 {
 	if (now_ms >= call->session.deadline_ms)
 		call_step(call, &(struct session_event){.type = SESSION_TICK}, now_ms);
+	if (call->session.state == SESSION_DIALLING)
+		watch_dial(call, now_ms);
 	uplink_tick(&call->uplink, now_ms, &call->worker->stats);
 	if (call->session.state == SESSION_READY)
 		watch(call, now_ms);

@@ -41,7 +41,7 @@ void worker_gate_run(struct worker *worker, uint64_t now_ms)
 
 		if (granted) {
 			call_step(call, &(struct session_event){.type = SESSION_DIAL_BEGINS}, now_ms);
-			if (call->session.dial_begun)
+			if (call->session.phase != SESSION_PHASE_TURN)
 				call_dial(call, now_ms);
 			continue;
 		}

@@ -8,7 +8,9 @@
 #include "../shared/clock.h"
 #include "../shared/log.h"
 #include "call.h"
+#include "call_gate.h"
 #include "call_report.h"
+#include "call_resume.h"
 #include "gemini_message.h"
 #include "stats.h"
 
@@ -29,7 +31,7 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
 		ask(call, now_ms);
 	call->greeted = true;
-	vl_log_info("call %s user %s: ready%s", call->uuid, call->user->name, call->session.resumed ? " (resumed)" : "");
+	call_resume_ready(call, now_ms);
 }
 
 static void on_interrupted(struct call *call, uint64_t now_ms)
@@ -81,7 +83,7 @@ static void on_turn(struct call *call, const struct gemini_message *m, uint64_t 
 	}
 	call_play(call, now_ms);
 	if (m->members & GEMINI_TURN_COMPLETE)
-		call_step(call, &(struct session_event){.type = SESSION_ANSWERED}, now_ms);
+		call_step(call, &(struct session_event){.type = SESSION_TURN_OVER}, now_ms);
 }
 
 static void on_session(struct call *call, const struct gemini_message *m, uint64_t now_ms)
@@ -105,13 +107,16 @@ static void on_session(struct call *call, const struct gemini_message *m, uint64
 	}
 }
 
+/* An error inside a message ends the session as a close does, and what a retry cannot mend is not retried. */
 static void on_error(struct call *call, const struct gemini_message *m, uint64_t now_ms)
 {
-	bool fatal = m->error_code == 400 || m->error_code == 401 || m->error_code == 403 || m->error_code == 404;
-
-	/* An error inside a message ends the session as a close does, and what a retry cannot mend is not retried. */
-	call_let_go(call, true);
-	call_lost(call, 1011, fatal ? m->error_code : 0, m->error_message, now_ms);
+	stats_add(&call->worker->stats.sockets_failed, 1);
+	vl_log_warning(
+		"call %s user %s: the service says: error %d: %s", call->uuid, call->user->name, m->error_code, m->error_message);
+	call_report_closed(call, 1011, m->error_code, m->error_message);
+	call_gate_lost(call, 1011, m->error_code, m->error_message, now_ms);
+	call_step(call, &(struct session_event){.type = SESSION_ERROR, .http_status = m->error_code, .reason = m->error_message},
+		now_ms);
 }
 
 /* No tool is declared, so none can be called; a model that calls one all the same must not wait for its answer for ever. */

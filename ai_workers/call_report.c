@@ -68,6 +68,17 @@ void call_report_event(struct call *call, const char *event, const char *name, c
 	dataplane_link_say(call->worker->link, "event", body);
 }
 
+void call_report_members(struct call *call, const char *event, cJSON *body)
+{
+	if (!call->attached) {
+		cJSON_Delete(body);
+		return;
+	}
+	cJSON_AddStringToObject(body, "session", call->uuid);
+	cJSON_AddStringToObject(body, "event", event);
+	dataplane_link_say(call->worker->link, "event", body);
+}
+
 void call_report_closed(struct call *call, uint16_t code, int http_status, const char *reason)
 {
 	char text[SESSION_REASON_SIZE];

@@ -18,6 +18,9 @@ void call_report_state(struct call *call);
 /* One event with one more member, or with none when `name` is NULL; takes `value` over. */
 void call_report_event(struct call *call, const char *event, const char *name, cJSON *value);
 
+/* One event with all members of `body`, which it takes over. */
+void call_report_members(struct call *call, const char *event, cJSON *body);
+
 /* The end of a connection. */
 void call_report_closed(struct call *call, uint16_t code, int http_status, const char *reason);
 

@@ -9,9 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-void session_init(struct session *s, uint32_t seed)
+void session_init(struct session *s, uint32_t seed, uint32_t rotate_after_s)
 {
-	*s = (struct session){.random = seed != 0 ? seed : 1, .deadline_ms = SESSION_NEVER, .rotate_ms = SESSION_NEVER};
+	*s = (struct session){.random = seed != 0 ? seed : 1,
+		.rotate_after_ms = rotate_after_s * 1000,
+		.deadline_ms = SESSION_NEVER,
+		.due_ms = SESSION_NEVER,
+		.rotate_ms = SESSION_NEVER};
 }
 
 void session_free(struct session *s)
@@ -38,26 +42,61 @@ static uint32_t fail(struct session *s)
 {
 	s->state = SESSION_FAILED;
 	s->deadline_ms = SESSION_NEVER;
-	s->rotate_ms = SESSION_NEVER;
 	return SESSION_DO_REPORT;
+}
+
+/* The next phase of a dial; what is left of the whole dial bounds each. */
+static void enter(struct session *s, enum session_phase phase, uint64_t now_ms)
+{
+	static const uint32_t limits_ms[SESSION_PHASES] = {
+		0, SESSION_DNS_MS, SESSION_TCP_MS, SESSION_TLS_MS, SESSION_UPGRADE_MS, SESSION_SETUP_MS};
+
+	s->took_ms[s->phase] = (uint32_t)(now_ms - s->phase_ms);
+	s->phase = phase;
+	s->phase_ms = now_ms;
+	s->deadline_ms = now_ms + limits_ms[phase];
+	if (phase != SESSION_PHASE_SETUP && s->deadline_ms > s->dial_end_ms)
+		s->deadline_ms = s->dial_end_ms;
+}
+
+/* How long the service is looked for, from s->lost_ms on. */
+static uint32_t budget_ms(const struct session *s)
+{
+	return s->has_talked ? SESSION_RETRY_MS : SESSION_FIRST_MS;
 }
 
 static uint32_t dial(struct session *s, uint64_t now_ms)
 {
 	s->state = SESSION_DIALLING;
-	s->dial_begun = false;
-	s->deadline_ms = s->lost_ms + SESSION_RETRY_MS;
+	s->phase = SESSION_PHASE_TURN;
+	s->phase_ms = now_ms;
+	s->deadline_ms = s->lost_ms + budget_ms(s);
 	if (s->deadline_ms < now_ms + SESSION_TURN_MS)
 		s->deadline_ms = now_ms + SESSION_TURN_MS;
-	s->rotate_ms = SESSION_NEVER;
+	memset(s->took_ms, 0, sizeof(s->took_ms));
+	s->due_ms = s->rotate_ms = SESSION_NEVER;
 	s->answer_ms = 0;
 	s->resumed = false;
 	s->attempt++;
 	return SESSION_DO_DIAL | SESSION_DO_REPORT;
 }
 
-static void forget_handle(struct session *s)
+/* FNV-1a: a handle that was given up is remembered by this alone. */
+static uint64_t hash(const char *text)
 {
+	uint64_t value = 0xcbf29ce484222325u;
+
+	for (; *text != '\0'; text++)
+		value = (value ^ (unsigned char)*text) * 0x100000001b3u;
+	return value;
+}
+
+static void give_up_handle(struct session *s)
+{
+	if (s->handle == NULL)
+		return;
+	s->given_up_handle = hash(s->handle);
+	s->given_up = true;
 	free(s->handle);
 	s->handle = NULL;
 	s->resume_fails = 0;
@@ -75,18 +114,28 @@ static uint32_t backoff_ms(struct session *s)
 	return delay / 2 + next_random(s) % delay;
 }
 
+/* To the next of the moments 1, 2, 4 ... s after the loss at which the service may have let go of the session. */
+static uint32_t resume_delay_ms(struct session *s, uint64_t now_ms)
+{
+	uint64_t slot_ms = SESSION_RESUME_AGAIN_MS;
+
+	while (s->lost_ms + slot_ms <= now_ms)
+		slot_ms *= 2;
+	return (uint32_t)(s->lost_ms + slot_ms - now_ms) + next_random(s) % (SESSION_RESUME_AGAIN_MS / 4);
+}
+
 /* The delay before the next dial, after a loss of class s->class. */
-static uint32_t next_delay_ms(struct session *s, bool was_stable, bool failed_resume)
+static uint32_t next_delay_ms(struct session *s, bool was_stable, bool failed_resume, uint64_t now_ms)
 {
 	if (s->class == CLOSE_THROTTLED)
 		return SESSION_THROTTLE_MS + next_random(s) % SESSION_THROTTLE_MS;
 	if (was_stable)
 		return 0;
 	if (failed_resume && s->handle != NULL)
-		return SESSION_RESUME_AGAIN_MS + next_random(s) % (SESSION_RESUME_AGAIN_MS / 4);
+		return resume_delay_ms(s, now_ms);
 	/*
 	 * When a handle was to blame the caller need not wait for the new session, but no series of closes may make us dial in a
-	 * circle.
+	 * circle: one more dial than a handle gets.
 	 */
 	if ((failed_resume || s->class == CLOSE_FRESH || s->class == CLOSE_ONCE) && s->attempt <= SESSION_HANDLE_TRIES + 1)
 		return 0;
@@ -95,7 +144,7 @@ static uint32_t next_delay_ms(struct session *s, bool was_stable, bool failed_re
 
 static uint32_t wait_and_dial(struct session *s, uint32_t delay_ms, uint64_t now_ms)
 {
-	if (now_ms + delay_ms > s->lost_ms + SESSION_RETRY_MS)
+	if (now_ms + delay_ms > s->lost_ms + budget_ms(s))
 		return fail(s);
 	if (delay_ms == 0)
 		return dial(s, now_ms);
@@ -104,12 +153,16 @@ static uint32_t wait_and_dial(struct session *s, uint32_t delay_ms, uint64_t now
 	return SESSION_DO_REPORT;
 }
 
-/* The connection is gone and was not given up by us. */
-static uint32_t lose(struct session *s, enum close_class class, uint64_t now_ms)
+/*
+ * The connection is gone, or will be `abort_ms` from now; s->state still says what it was. Nothing of it was our wish.
+ */
+static uint32_t lose(struct session *s, enum close_class class, uint32_t abort_ms, uint64_t now_ms)
 {
 	bool was_ready = s->state == SESSION_READY;
 	bool was_stable = was_ready && now_ms - s->ready_ms >= SESSION_STABLE_MS;
 	bool failed_resume = s->resumed && !was_stable;
+	bool too_early = !was_ready && s->dial_end_ms - SESSION_DIAL_MS < s->lost_ms + SESSION_RESUME_AGAIN_MS;
+	uint32_t delay_ms;
 
 	s->class = class;
 	if (was_stable) {
@@ -133,111 +186,220 @@ static uint32_t lose(struct session *s, enum close_class class, uint64_t now_ms)
 		if (s->fresh_tried)
 			return fail(s);
 		s->fresh_tried = true;
-		forget_handle(s);
+		give_up_handle(s);
 		break;
 	case CLOSE_FRESH:
-		if (s->handle == NULL && failed_resume == false && !was_ready)
+		if (s->handle == NULL && !failed_resume && !was_ready)
 			return fail(s); /* a new session cannot have a dead handle */
-		forget_handle(s);
+		give_up_handle(s);
 		break;
 	case CLOSE_RESUME:
 	case CLOSE_THROTTLED:
-		if (failed_resume && class == CLOSE_RESUME && ++s->resume_fails >= SESSION_HANDLE_TRIES)
-			forget_handle(s);
+		if (failed_resume && class == CLOSE_RESUME && !too_early && ++s->resume_fails >= SESSION_HANDLE_TRIES)
+			give_up_handle(s);
 		break;
 	}
-	return wait_and_dial(s, next_delay_ms(s, was_stable, failed_resume), now_ms);
+	delay_ms = next_delay_ms(s, was_stable, failed_resume, now_ms);
+	return wait_and_dial(s, delay_ms > abort_ms ? delay_ms : abort_ms, now_ms);
+}
+
+/*
+ * The old connection is gone as we wished. Nothing has failed, so the next one is dialled at once; but a service that sends us away
+ * as soon as we are there must not make us dial in a circle.
+ */
+static uint32_t changed(struct session *s, uint32_t abort_ms, uint64_t now_ms)
+{
+	uint32_t delay_ms = 0;
+
+	if (!s->closing_young) {
+		s->attempt = 0;
+		s->young_deaths = 0;
+		s->fresh_tried = false;
+	} else if (s->attempt > 2) {
+		delay_ms = backoff_ms(s);
+	}
+	return wait_and_dial(s, delay_ms > abort_ms ? delay_ms : abort_ms, now_ms);
 }
 
 static uint32_t on_lost(struct session *s, const struct session_event *e, uint64_t now_ms)
 {
+	uint32_t abort_ms = e->dropped ? SESSION_ABORT_MS : 0;
 	enum close_class class;
 
 	switch (s->state) {
 	case SESSION_DIALLING:
+		if (s->phase == SESSION_PHASE_TURN)
+			return 0;
 		class = close_classify_http(e->http_status);
 		break;
 	case SESSION_SETUP:
 	case SESSION_READY:
-		class = e->http_status != 0 ? close_classify_http(e->http_status)
-					    : close_classify(e->code, e->reason, strlen(e->reason));
+		class = close_classify(e->code, e->reason, strlen(e->reason));
 		break;
 	case SESSION_CLOSING:
-		/* Our own rotation: nothing has failed. */
-		s->attempt = 0;
-		s->lost_ms = now_ms;
-		return dial(s, now_ms);
+		return changed(s, abort_ms, now_ms);
 	default:
 		return 0;
 	}
 	set_reason(s, e->code, e->reason);
-	return lose(s, class, now_ms);
+	return lose(s, class, abort_ms, now_ms);
 }
 
-static uint32_t rotate(struct session *s, uint64_t now_ms)
+/* Change connections now: close this one, the next is dialled when it is gone. */
+static uint32_t change(struct session *s, const char *reason, uint64_t now_ms)
 {
+	set_reason(s, 0, reason);
+	s->closing_young = now_ms - s->ready_ms < SESSION_STABLE_MS;
 	s->state = SESSION_CLOSING;
 	s->deadline_ms = now_ms + SESSION_CLOSE_MS;
-	s->rotate_ms = SESSION_NEVER;
-	set_reason(s, 0, "the service asked to change connections");
+	s->due_ms = s->rotate_ms = SESSION_NEVER;
+	s->lost_ms = now_ms;
 	return SESSION_DO_CLOSE | SESSION_DO_REPORT;
 }
 
-/* Somebody speaks, or waits for an answer: a rotation now would cut it off. */
-static bool occupied(const struct session *s, uint64_t now_ms)
+/* An error in a message ends the session as a close does, and the service need not be asked for one. */
+static uint32_t on_error(struct session *s, const struct session_event *e, uint64_t now_ms)
 {
-	return s->busy || now_ms < s->answer_ms;
+	if (s->state != SESSION_READY && s->state != SESSION_SETUP)
+		return 0;
+	set_reason(s, 1011, e->reason);
+	return SESSION_DO_ABORT | lose(s, close_classify_http(e->http_status), SESSION_ABORT_MS, now_ms);
 }
 
-/* A rotation is due: do it when nothing is in the way, else look again when the awaited answer is overdue. */
-static uint32_t rotate_if_quiet(struct session *s, uint64_t now_ms)
+/* Somebody speaks, or waits for an answer: a rotation now would cut it off. */
+static bool occupied(const struct session *s)
 {
-	if (s->state != SESSION_READY || s->rotate_ms == SESSION_NEVER)
+	return s->busy || s->asked;
+}
+
+/*
+ * When to change connections, as things are: after a moment's quiet, in the second half of the window at any quiet, at its end
+ * whoever speaks.
+ */
+static uint64_t rotation_ms(const struct session *s)
+{
+	uint64_t at_ms = s->quiet_ms + SESSION_LULL_MS, half_ms;
+
+	if (s->due_ms == SESSION_NEVER || occupied(s))
+		return s->rotate_ms;
+	half_ms = s->due_ms + (s->rotate_ms - s->due_ms) / 2;
+	if (at_ms > half_ms)
+		at_ms = half_ms;
+	return at_ms > s->due_ms ? at_ms : s->due_ms;
+}
+
+/* The model owes an answer: remind it, then try another connection, then another session, then wait for the caller. */
+static uint32_t mute(struct session *s, const char *reason, uint64_t now_ms)
+{
+	s->asked = true;
+	switch (s->mute++) {
+	case 0:
+		s->answer_ms = now_ms + SESSION_NUDGED_MS;
+		return SESSION_DO_NUDGE;
+	case 1:
+		return change(s, reason, now_ms);
+	case 2:
+		give_up_handle(s);
+		return change(s, reason, now_ms);
+	default:
+		s->asked = false;
+		s->answer_ms = 0;
+		s->quiet_ms = now_ms;
 		return 0;
-	if (now_ms >= s->rotate_ms || !occupied(s, now_ms))
-		return rotate(s, now_ms);
-	s->deadline_ms = s->rotate_ms;
-	if (now_ms < s->answer_ms && s->answer_ms < s->rotate_ms)
+	}
+}
+
+/* READY: do what is due, and say when to look again. */
+static uint32_t ready(struct session *s, uint64_t now_ms)
+{
+	uint32_t actions = 0;
+
+	if (now_ms >= rotation_ms(s))
+		return change(s, s->sent_away ? "the service asked to change connections" : "the connection is old", now_ms);
+	if (s->asked && now_ms >= s->answer_ms) {
+		/* The caller speaks on: there will be another question. */
+		if (s->busy)
+			s->answer_ms = now_ms + SESSION_ANSWER_MS;
+		else
+			actions = mute(s, "no answer from the model in time", now_ms);
+	}
+	if (s->state != SESSION_READY)
+		return actions;
+	s->deadline_ms = rotation_ms(s);
+	if (s->asked && s->answer_ms < s->deadline_ms)
 		s->deadline_ms = s->answer_ms;
-	return 0;
+	return actions;
+}
+
+static uint32_t on_mute(struct session *s, const char *reason, uint64_t now_ms)
+{
+	uint32_t actions = mute(s, reason, now_ms);
+
+	return actions | (s->state == SESSION_READY ? ready(s, now_ms) : 0);
 }
 
 static uint32_t on_tick(struct session *s, uint64_t now_ms)
 {
+	static const char *const late[SESSION_PHASES] = {"no turn to dial in time", "no address for the service's name in time",
+		"no TCP connection in time", "no TLS handshake in time", "no answer to the upgrade in time",
+		"no setupComplete in time"};
+
 	if (now_ms < s->deadline_ms)
 		return 0;
 	switch (s->state) {
 	case SESSION_DIALLING:
-		if (!s->dial_begun) {
-			set_reason(s, 0, "no turn to dial in time");
-			return SESSION_DO_ABORT | fail(s);
-		}
-		set_reason(s, 1006, "no connection in time");
-		return SESSION_DO_ABORT | lose(s, CLOSE_RESUME, now_ms);
 	case SESSION_SETUP:
-		set_reason(s, 1006, "no setupComplete in time");
-		return SESSION_DO_ABORT | lose(s, CLOSE_RESUME, now_ms);
+		set_reason(s, s->phase == SESSION_PHASE_TURN ? 0 : 1006, late[s->phase]);
+		if (s->phase == SESSION_PHASE_TURN)
+			return SESSION_DO_ABORT | fail(s);
+		return SESSION_DO_ABORT | lose(s, CLOSE_RESUME, SESSION_ABORT_MS, now_ms);
 	case SESSION_CLOSING:
-		s->lost_ms = now_ms;
-		return SESSION_DO_ABORT | dial(s, now_ms);
+		return SESSION_DO_ABORT | changed(s, SESSION_ABORT_MS, now_ms);
 	case SESSION_WAITING:
 		return dial(s, now_ms);
 	case SESSION_READY:
-		return rotate_if_quiet(s, now_ms);
+		return ready(s, now_ms);
 	default:
 		s->deadline_ms = SESSION_NEVER;
 		return 0;
 	}
 }
 
-static uint32_t on_go_away(struct session *s, uint32_t time_left_ms, uint64_t now_ms)
+static uint32_t on_setup_complete(struct session *s, uint64_t now_ms)
+{
+	uint64_t last_ms = s->opened_ms + SESSION_ROTATE_LAST_MS;
+
+	enter(s, SESSION_PHASE_SETUP, now_ms);
+	s->state = SESSION_READY;
+	s->has_talked = true;
+	s->sent_away = false;
+	s->ready_ms = s->quiet_ms = now_ms;
+	if (!s->resumed)
+		s->conversation++;
+	s->due_ms = s->opened_ms + s->rotate_after_ms;
+	s->rotate_ms = s->due_ms + SESSION_ROTATE_WINDOW_MS;
+	if (s->rotate_ms > last_ms)
+		s->rotate_ms = last_ms;
+	if (s->due_ms > s->rotate_ms)
+		s->due_ms = s->rotate_ms;
+	s->answer_ms = now_ms + SESSION_ANSWER_MS;
+	return SESSION_DO_REPORT | ready(s, now_ms);
+}
+
+static void on_go_away(struct session *s, uint32_t time_left_ms, uint64_t now_ms)
 {
 	uint32_t left = time_left_ms != GEMINI_TIME_UNSAID ? time_left_ms : SESSION_GO_AWAY_MS;
+	uint64_t last_ms = s->opened_ms + SESSION_ROTATE_LAST_MS;
 
-	if (s->state != SESSION_READY)
-		return 0;
+	s->sent_away = true;
+	/* What the service says is more exact than our own rule, whichever comes first. */
 	s->rotate_ms = now_ms + (left > SESSION_GO_AWAY_GUARD_MS ? left - SESSION_GO_AWAY_GUARD_MS : 0);
-	return rotate_if_quiet(s, now_ms);
+	if (s->rotate_ms > last_ms)
+		s->rotate_ms = last_ms;
+	if (s->due_ms > now_ms)
+		s->due_ms = now_ms;
+	if (s->due_ms > s->rotate_ms)
+		s->due_ms = s->rotate_ms;
 }
 
 static void on_handle(struct session *s, const struct session_event *e)
@@ -249,11 +411,14 @@ static void on_handle(struct session *s, const struct session_event *e)
 		return;
 	if (s->handle != NULL && strcmp(s->handle, e->handle) == 0)
 		return;
+	if (s->given_up && hash(e->handle) == s->given_up_handle)
+		return;
 	copy = strdup(e->handle);
 	if (copy == NULL)
 		return;
-	forget_handle(s);
+	free(s->handle);
 	s->handle = copy;
+	s->resume_fails = 0;
 }
 
 static uint32_t on_hang_up(struct session *s)
@@ -269,6 +434,71 @@ static uint32_t on_hang_up(struct session *s)
 	return actions;
 }
 
+/* What happens on the way to a session. */
+static uint32_t on_way_up(struct session *s, const struct session_event *e, uint64_t now_ms)
+{
+	if (e->type == SESSION_SETUP_COMPLETE)
+		return s->state == SESSION_SETUP ? on_setup_complete(s, now_ms) : 0;
+	if (s->state != SESSION_DIALLING ||
+		(s->phase == SESSION_PHASE_TURN) != (e->type == SESSION_DIAL_BEGINS || e->type == SESSION_REFUSED))
+		return 0;
+	switch (e->type) {
+	case SESSION_DIAL_BEGINS:
+		s->dial_end_ms = now_ms + SESSION_DIAL_MS;
+		enter(s, SESSION_PHASE_DNS, now_ms);
+		return 0;
+	case SESSION_REFUSED:
+		set_reason(s, 0, e->reason);
+		return fail(s);
+	case SESSION_RESOLVED:
+		enter(s, SESSION_PHASE_TCP, now_ms);
+		return 0;
+	case SESSION_CONNECTED:
+		if (s->phase == SESSION_PHASE_TCP)
+			enter(s, SESSION_PHASE_TLS, now_ms);
+		return 0;
+	case SESSION_SECURED:
+		if (s->phase < SESSION_PHASE_UPGRADE)
+			enter(s, SESSION_PHASE_UPGRADE, now_ms);
+		return 0;
+	default:
+		enter(s, SESSION_PHASE_SETUP, now_ms);
+		s->state = SESSION_SETUP;
+		s->resumed = s->handle != NULL;
+		s->opened_ms = now_ms;
+		return SESSION_DO_SETUP | SESSION_DO_REPORT;
+	}
+}
+
+/* What is said and heard; kept also while there is no session, and looked at as soon as there is one. */
+static uint32_t on_talk(struct session *s, const struct session_event *e, uint64_t now_ms)
+{
+	switch (e->type) {
+	case SESSION_BUSY:
+		s->busy = true;
+		break;
+	case SESSION_QUIET:
+		s->busy = false;
+		s->quiet_ms = now_ms;
+		break;
+	case SESSION_ASKED:
+		s->asked = true;
+		s->answer_ms = now_ms + SESSION_ANSWER_MS;
+		break;
+	case SESSION_ANSWERED:
+	case SESSION_TURN_OVER:
+		s->asked = false;
+		s->quiet_ms = now_ms;
+		/* A turn that ends without a sound is no proof that the model can speak. */
+		if (e->type == SESSION_ANSWERED)
+			s->mute = 0;
+		break;
+	default:
+		break;
+	}
+	return s->state == SESSION_READY ? ready(s, now_ms) : 0;
+}
+
 uint32_t session_step(struct session *s, const struct session_event *e, uint64_t now_ms)
 {
 	switch (e->type) {
@@ -278,50 +508,36 @@ uint32_t session_step(struct session *s, const struct session_event *e, uint64_t
 		s->lost_ms = now_ms;
 		return dial(s, now_ms);
 	case SESSION_DIAL_BEGINS:
-		if (s->state != SESSION_DIALLING || s->dial_begun)
-			return 0;
-		s->dial_begun = true;
-		s->deadline_ms = now_ms + SESSION_DIAL_MS;
-		return 0;
 	case SESSION_REFUSED:
-		if (s->state != SESSION_DIALLING || s->dial_begun)
-			return 0;
-		set_reason(s, 0, e->reason);
-		return fail(s);
+	case SESSION_RESOLVED:
+	case SESSION_CONNECTED:
+	case SESSION_SECURED:
 	case SESSION_UPGRADED:
-		if (s->state != SESSION_DIALLING)
-			return 0;
-		s->state = SESSION_SETUP;
-		s->resumed = s->handle != NULL;
-		s->deadline_ms = now_ms + SESSION_SETUP_MS;
-		return SESSION_DO_SETUP | SESSION_DO_REPORT;
 	case SESSION_SETUP_COMPLETE:
-		if (s->state != SESSION_SETUP)
-			return 0;
-		s->state = SESSION_READY;
-		s->has_talked = true;
-		s->ready_ms = now_ms;
-		s->deadline_ms = SESSION_NEVER;
-		return SESSION_DO_REPORT;
+		return on_way_up(s, e, now_ms);
 	case SESSION_LOST:
 		return on_lost(s, e, now_ms);
-	case SESSION_GO_AWAY:
-		return on_go_away(s, e->time_left_ms, now_ms);
+	case SESSION_ERROR:
+		return on_error(s, e, now_ms);
 	case SESSION_HANDLE:
-		on_handle(s, e);
+		if (s->state == SESSION_READY || s->state == SESSION_CLOSING)
+			on_handle(s, e);
 		return 0;
 	case SESSION_BUSY:
-		s->busy = true;
-		return 0;
 	case SESSION_QUIET:
-		s->busy = false;
-		return rotate_if_quiet(s, now_ms);
 	case SESSION_ASKED:
-		s->answer_ms = now_ms + SESSION_ANSWER_MS;
-		return rotate_if_quiet(s, now_ms);
 	case SESSION_ANSWERED:
-		s->answer_ms = 0;
-		return rotate_if_quiet(s, now_ms);
+	case SESSION_TURN_OVER:
+		return on_talk(s, e, now_ms);
+	case SESSION_GO_AWAY:
+		if (s->state != SESSION_READY)
+			return 0;
+		on_go_away(s, e->time_left_ms, now_ms);
+		return ready(s, now_ms);
+	case SESSION_MUTE:
+		return s->state == SESSION_READY ? on_mute(s, e->reason, now_ms) : 0;
+	case SESSION_RENEW:
+		return s->state == SESSION_READY ? change(s, e->reason, now_ms) : 0;
 	case SESSION_HANG_UP:
 		return s->state == SESSION_CLOSED ? 0 : on_hang_up(s);
 	case SESSION_TICK:
@@ -337,16 +553,19 @@ const char *session_handle(const struct session *s)
 
 const char *session_state_name(const struct session *s)
 {
+	bool again = s->attempt > 1 || s->has_talked;
+
 	switch (s->state) {
 	case SESSION_DIALLING:
-		return s->attempt > 1 || s->handle != NULL ? "reconnecting" : "dialling";
+		return again ? "reconnecting" : "dialling";
 	case SESSION_SETUP:
-		return s->attempt > 1 || s->handle != NULL ? "reconnecting" : "setup";
+		return again ? "reconnecting" : "setup";
 	case SESSION_READY:
 		return "ready";
 	case SESSION_CLOSING:
-	case SESSION_WAITING:
 		return "reconnecting";
+	case SESSION_WAITING:
+		return s->attempt > 0 || s->has_talked ? "reconnecting" : "dialling";
 	case SESSION_FAILED:
 		return "failed";
 	default:

@@ -9,6 +9,7 @@
 
 #include "ca_file.h"
 #include "seal.h"
+#include "session.h"
 
 #define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
 /* A string the parser allocates. */
@@ -89,6 +90,11 @@ static const struct vl_setting gemini_table[] = {
 		.reloadable = true, .meaning = "model of users without their own"},
 	{ROW("api_version", users, gemini.api_version, STRING), .min = 1, .valid = valid_version, .expected = VERSION_EXPECTED,
 		.fallback = "\"v1beta\"", .meaning = "version in the websocket's path"},
+	{ROW("rotate_after_s", users, gemini.rotate_after_s, INTEGER), .min = SESSION_ROTATE_MIN_S, .max = SESSION_ROTATE_MAX_S,
+		.fallback = "540", .unit = "s", .reloadable = true,
+		.meaning = "age at which a call changes its connection, at a quiet moment within 30 s; the service cuts "
+			   "connections after "
+			   "about ten minutes"},
 	END};
 
 static const struct vl_setting user_table[] = {

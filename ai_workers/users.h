@@ -49,6 +49,7 @@ struct users {
 		char ca_file[256]; /* empty: the system's CA store */
 		char model[128];
 		char api_version[16];
+		uint32_t rotate_after_s; /* age at which connections are changed */
 	} gemini;
 	struct user *users;
 	size_t count;

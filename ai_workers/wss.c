@@ -221,7 +221,11 @@ static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_cal
 	switch (event) {
 	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
 		c->wsi = wsi;
-		return append_key(c, in, *(unsigned char **)in + len);
+		if (append_key(c, in, *(unsigned char **)in + len) != 0)
+			return -1;
+		if (c->owner != NULL)
+			c->wss->handler->secured(c->owner);
+		return 0;
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
 		connection_failed(c, wsi, in, len);
 		return 0;
@@ -393,6 +397,16 @@ void wss_release(struct wss_connection *c, bool graceful)
 		wss_close(c);
 	else
 		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+}
+
+bool wss_is_connected(const struct wss_connection *c)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	/* libwebsockets says nothing between the dial and the end of the TLS handshake. */
+	return getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_state == TCP_ESTABLISHED;
 }
 
 void wss_close(struct wss_connection *c)

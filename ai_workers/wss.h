@@ -20,6 +20,8 @@ struct wss_connection;
 
 /* What a connection tells its owner; always from the event loop, never from inside a wss_ call. */
 struct wss_handler {
+	/* TCP and TLS are up, the upgrade goes out. */
+	void (*secured)(void *owner);
 	/* The websocket is open. */
 	void (*opened)(void *owner);
 	/* One whole message; `text` may be changed in place and is gone after the return. */
@@ -62,6 +64,9 @@ struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config
  * Worker loop. NULL is legal.
  */
 void wss_release(struct wss_connection *connection, bool graceful);
+
+/* Whether TCP is up, with TLS or without yet; for the deadlines of a dial. Worker loop. */
+bool wss_is_connected(const struct wss_connection *connection);
 
 /* Send a Close, go on reporting until lost(). Worker loop. */
 void wss_close(struct wss_connection *connection);

@@ -117,8 +117,8 @@ static int check_transcript(const cJSON *body, struct vl_error *error)
 
 static int check_event(const cJSON *body, struct vl_error *error)
 {
-	static const char *const events[] = {
-		"interrupted", "generation_complete", "turn_complete", "go_away", "closed", "tool_call", "usage", NULL};
+	static const char *const events[] = {"interrupted", "generation_complete", "turn_complete", "go_away", "closed",
+		"tool_call", "usage", "resumed", NULL};
 
 	if (check_session(body, "event", error) < 0)
 		return -EINVAL;

@@ -38,7 +38,8 @@
 #define VL_WORKER_HISTOGRAMS(X)                                                                             \
 	X(rtp_to_websocket_us, "us", "arrival of a message's last RTP packet to its websocket write")       \
 	X(message_to_ring_us, "us", "model audio message complete to its first frame in the downlink ring") \
-	X(dial_us, "us", "start of the dial to setupComplete")
+	X(dial_us, "us", "start of the dial to setupComplete")                                              \
+	X(gap_ms, "ms", "no session for the caller's audio: the end of one to the next one's setupComplete")
 
 struct vl_worker_stats {
 #define X(name, unit, meaning) _Atomic uint64_t name;

@@ -19,7 +19,7 @@ static struct call *call;
 static uint64_t now;
 static unsigned int dials, dials_to_fail, closes, failures, reads;
 static unsigned int address;
-static bool read_wanted;
+static bool read_wanted, connected;
 static struct wss_config config;
 
 size_t wss_headroom(void)
@@ -39,6 +39,12 @@ struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *to, co
 		return NULL;
 	}
 	return (struct wss_connection *)&config;
+}
+
+bool wss_is_connected(const struct wss_connection *connection)
+{
+	(void)connection;
+	return connected;
 }
 
 void wss_release(struct wss_connection *connection, bool graceful)
@@ -117,9 +123,10 @@ static void begin(void)
 	now = START_MS;
 	dials = dials_to_fail = closes = failures = reads = address = 0;
 	read_wanted = true;
+	connected = false;
 	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
 	worker_gate_start(&worker);
-	users = (struct users){.gemini = {.model = "m"}};
+	users = (struct users){.gemini = {.model = "m", .rotate_after_s = SESSION_ROTATE_AFTER_S}};
 	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users};
 }
 
@@ -177,6 +184,9 @@ START_TEST(test_call_answer_outlives_go_away)
 	ck_assert(!call->downlink.speaking);
 	ck_assert_uint_eq(closes, 0);
 	message("{\"serverContent\":{\"interrupted\":true}}");
+	ck_assert_uint_eq(closes, 0);
+	now += SESSION_LULL_MS;
+	call_tick(call, now);
 	ck_assert_uint_eq(closes, 1);
 }
 END_TEST
@@ -188,6 +198,8 @@ START_TEST(test_call_greeting_outlives_go_away)
 	message("{\"goAway\":{\"timeLeft\":\"50s\"}}");
 	ck_assert_uint_eq(closes, 0);
 	message("{\"serverContent\":{\"turnComplete\":true}}");
+	now += SESSION_LULL_MS;
+	call_tick(call, now);
 	ck_assert_uint_eq(closes, 1);
 }
 END_TEST
@@ -229,6 +241,8 @@ START_TEST(test_call_attach_ends_speech)
 	ck_assert_uint_eq(closes, 0);
 	call_attach(call, &open, now);
 	call->attached = false;
+	now += SESSION_LULL_MS;
+	call_tick(call, now);
 	ck_assert_uint_eq(closes, 1);
 }
 END_TEST

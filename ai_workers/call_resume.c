@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See call_resume.h. What was being generated when a connection ended is never continued by the service, so the model is asked:
+ * to go on where it was cut off, or to answer what it has not answered. An answer that was complete is not asked for again.
+ */
+#include "call_resume.h"
+
+#include "../shared/log.h"
+#include "call.h"
+#include "call_message.h"
+#include "call_report.h"
+#include "gemini_message.h"
+#include "stats.h"
+
+void call_resume_gap(struct call *call, uint64_t now_ms)
+{
+	if (call->gap_ms == 0)
+		call->gap_ms = now_ms;
+}
+
+void call_resume_cut(struct call *call)
+{
+	if (!call->downlink.complete && (call->downlink.speaking || call->downlink.queue.len > 0))
+		call->cut = true;
+	downlink_turn_complete(&call->downlink);
+}
+
+static void send_text(struct call *call, const char *text)
+{
+	call_send_control(call, gemini_build_text(users_model(call->user), text));
+}
+
+/* The caller's audio has somewhere to go again. */
+static void end_gap(struct call *call, const char *how, uint64_t now_ms)
+{
+	uint64_t gap_ms = now_ms - call->gap_ms;
+	cJSON *body = cJSON_CreateObject();
+
+	call->gap_ms = 0;
+	vl_histogram_add(&call->worker->stats.gap_ms, gap_ms);
+	cJSON_AddNumberToObject(body, "gap_ms", (double)gap_ms);
+	cJSON_AddStringToObject(body, "how", how);
+	call_report_members(call, "resumed", body);
+	vl_log_info("call %s user %s: %s after %llu ms without a session", call->uuid, call->user->name, how,
+		(unsigned long long)gap_ms);
+}
+
+void call_resume_ready(struct call *call, uint64_t now_ms)
+{
+	const uint32_t *took_ms = call->session.took_ms;
+	bool cut = call->cut, asked = call->session.asked;
+
+	vl_log_info("call %s user %s: ready%s; turn %u, name %u, TCP %u, TLS %u, upgrade %u, setup %u ms", call->uuid,
+		call->user->name, call->session.resumed ? " (resumed)" : "", took_ms[SESSION_PHASE_TURN],
+		took_ms[SESSION_PHASE_DNS], took_ms[SESSION_PHASE_TCP], took_ms[SESSION_PHASE_TLS],
+		took_ms[SESSION_PHASE_UPGRADE], took_ms[SESSION_PHASE_SETUP]);
+	call->cut = false;
+	if (call->gap_ms == 0)
+		return;
+	end_gap(call, call->session.resumed ? "resumed" : "fresh", now_ms);
+	if (cut)
+		send_text(call, "The line was interrupted while you were speaking. Go on where you were cut off.");
+	else if (asked)
+		send_text(call, "The line was interrupted before you answered. Answer what the caller said last.");
+	if (cut && !asked)
+		call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
+}
+
+void call_resume_nudge(struct call *call)
+{
+	vl_log_info("call %s user %s: no answer, the model is reminded", call->uuid, call->user->name);
+	send_text(call, "Answer what the caller said last.");
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A call between two connections: what was cut off, how long the caller's audio had nowhere to go, and what the next session is told
+ * and asked. All of these: worker loop.
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct call;
+
+/* The session is no longer ready: the caller's audio is kept from here on. */
+void call_resume_gap(struct call *call, uint64_t now_ms);
+
+/* The connection is gone: what the model has said so far is still played to its end, and the rest is asked for later. */
+void call_resume_cut(struct call *call);
+
+/* The session is ready, for the first time or again: report it, and ask for an answer that is still owed. */
+void call_resume_ready(struct call *call, uint64_t now_ms);
+
+/* Remind the model that the caller waits for it. With a connection. */
+void call_resume_nudge(struct call *call);
