@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base64_avx2.h"
+
 #define INVALID 0x80u
 
 static const char alphabet[64] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -37,6 +39,13 @@ size_t vl_base64_encode(char *out, const void *bytes, size_t size)
 	const uint8_t *in = bytes;
 	char *start = out;
 
+	if (base64_has_avx2()) {
+		size_t used = base64_encode_avx2(out, in, size);
+
+		in += used;
+		size -= used;
+		out += used / 3 * 4;
+	}
 	for (; size >= 3; size -= 3, in += 3, out += 4) {
 		uint32_t bits = (uint32_t)in[0] << 16 | (uint32_t)in[1] << 8 | in[2];
 
@@ -61,8 +70,9 @@ size_t vl_base64_encode(char *out, const void *bytes, size_t size)
 static size_t decode_groups(const char *text, size_t len, uint8_t *out)
 {
 	const uint8_t *in = (const uint8_t *)text;
-	size_t used = 0;
+	size_t used = base64_has_avx2() ? base64_decode_avx2(out, text, len) : 0;
 
+	out += used / 4 * 3;
 	for (; len - used >= 4; used += 4, out += 3) {
 		uint32_t a = values[in[used]], b = values[in[used + 1]], c = values[in[used + 2]], d = values[in[used + 3]];
 
