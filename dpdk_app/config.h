@@ -23,7 +23,6 @@
 
 enum config_port_mode { CONFIG_PORT_SHARED, CONFIG_PORT_DEDICATED };
 enum config_flow_rules { CONFIG_FLOW_RULES_AUTO, CONFIG_FLOW_RULES_OFF };
-enum config_idle { CONFIG_IDLE_SILENCE, CONFIG_IDLE_COMFORT_NOISE, CONFIG_IDLE_NONE };
 
 /* listen6: the IPv6 side, on the same ethdev port and UDP ports as `listen`. */
 struct config_address {
@@ -69,7 +68,7 @@ struct config {
 	struct config_trunk *trunks;
 	size_t trunk_count;
 	struct {
-		int idle; /* enum config_idle */
+		int idle; /* enum playout_idle */
 	} playout;
 	struct {
 		uint32_t max, media_timeout_s, hold_timeout_s, quarantine_s;

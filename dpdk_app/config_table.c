@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "playout.h"
+
 #define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
 #define OF(type, field)		     offsetof(struct type, field)
 #define END                  \
@@ -18,7 +20,8 @@
 
 static const char *const flow_rules[] = {"auto", "off", NULL};
 static const char *const port_modes[] = {"shared", "dedicated", NULL};
-static const char *const idles[] = {"silence", "comfort-noise", "none", NULL};
+static const char *const idles[] = {
+	[PLAYOUT_IDLE_SILENCE] = "silence", [PLAYOUT_IDLE_COMFORT_NOISE] = "comfort-noise", [PLAYOUT_IDLE_NONE] = "none", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 _Static_assert(VL_LOG_ERROR == 0 && VL_LOG_DEBUG == 3, "log_levels is indexed by enum vl_log_level");
 
@@ -94,7 +97,8 @@ static const struct vl_setting listen_table[] = {
 		.meaning = "802.1Q VLAN of the link: only frames with its tag are ours; none means untagged, or with a priority "
 			   "tag"},
 	{ROW("port", config_listen, port, INTEGER), .max = 15, .fallback = "0",
-		.meaning = "DPDK port that carries the addresses, by the number the EAL gives it"},
+		.meaning = "the one DPDK port that carries the addresses, by the number the EAL gives it; others on the EAL's "
+			   "command line are not used"},
 	{ROW("flow_rules", config_listen, flow_rules, ENUM), .words = flow_rules, .fallback = "\"auto\"",
 		.meaning = "whether the port itself drops UDP from addresses that are no trunk's (rte_flow): with `auto` if it "
 			   "takes "

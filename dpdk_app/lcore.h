@@ -26,6 +26,8 @@
 #define WORKERS_MAX 64u
 #define PORTS_MAX   16u
 
+#define LCORE_RX_QUEUES 64u /* of one lcore; no driver whose queues must all be polled has more than 16 (port.c) */
+
 enum lcore_command_type {
 	LCORE_PLAYOUT_START,	/* put the call on the wheel; `start` */
 	LCORE_PLAYOUT_TARGET,	/* new headers (remote moved, neighbour resolved); `target` */

@@ -14,7 +14,6 @@
 
 #define LCORE_BURST	 32u
 #define LCORE_TX_STAGE	 64u
-#define LCORE_RX_QUEUES	 PORTS_MAX
 #define LCORE_RING_MBUFS 1024u
 #define LCORE_COMMANDS	 4096u
 

@@ -239,6 +239,26 @@ int port_start(struct port *port, uint16_t id, const struct port_settings *setti
 	return ret;
 }
 
+unsigned int port_others(uint16_t used, char text[PORT_ERROR_SIZE])
+{
+	unsigned int count = 0;
+	size_t len = 0;
+	uint16_t id;
+
+	text[0] = 0;
+	RTE_ETH_FOREACH_DEV(id)
+	{
+		char name[RTE_ETH_NAME_MAX_LEN];
+
+		if (id == used || rte_eth_dev_get_name_by_port(id, name) != 0)
+			continue;
+		if (len < PORT_ERROR_SIZE)
+			len += (size_t)snprintf(text + len, PORT_ERROR_SIZE - len, "%s%u (%s)", count > 0 ? ", " : "", id, name);
+		count++;
+	}
+	return count;
+}
+
 void port_stop(struct port *port)
 {
 	if (!port->started)

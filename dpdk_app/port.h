@@ -56,5 +56,8 @@ struct rte_mempool *port_pool_new(
 int port_start(struct port *port, uint16_t id, const struct port_settings *settings, struct rte_mempool *pool,
 	char error[PORT_ERROR_SIZE]);
 
+/* Count the ports of the EAL but `used`, and write their ids and names to `text`: "1 (net_null1), 2 (net_ring0)", cut when too long. */
+unsigned int port_others(uint16_t used, char text[PORT_ERROR_SIZE]);
+
 /* Stop and close; legal on a zeroed struct. */
 void port_stop(struct port *port);

@@ -77,20 +77,6 @@ static int start_basics(struct dataplane *dataplane)
 	return 0;
 }
 
-/* A NIC that was taken from the kernel for nothing is most likely a wrong listen.port or a missing -a. */
-static void tell_unused_ports(uint16_t used)
-{
-	uint16_t id;
-
-	RTE_ETH_FOREACH_DEV(id)
-	{
-		char name[RTE_ETH_NAME_MAX_LEN];
-
-		if (id != used && rte_eth_dev_get_name_by_port(id, name) == 0)
-			vl_log_warning("Ethernet port %u (%s) of the EAL is not used: listen.port is %u", id, name, used);
-	}
-}
-
 static int start_port(struct dataplane *dataplane)
 {
 	const struct config *config = dataplane->config;
@@ -108,7 +94,10 @@ static int start_port(struct dataplane *dataplane)
 	if (config->listen.port >= PORTS_MAX || !rte_eth_dev_is_valid_port(config->listen.port))
 		return fail(dataplane, "listen.port: the EAL has no Ethernet port %u (it found %u, numbered from 0)",
 			config->listen.port, rte_eth_dev_count_avail());
-	tell_unused_ports(config->listen.port);
+	/* A NIC that was taken from the kernel for nothing is most likely a wrong listen.port or a missing -a. */
+	if (port_others(config->listen.port, error) > 0)
+		vl_log_warning("only Ethernet port %u is used, since listen.port is %u; the EAL was also given %s",
+			config->listen.port, config->listen.port, error);
 	socket_id = rte_eth_dev_socket_id(config->listen.port);
 	dataplane->pool = port_pool_new("voxlane", port_pool_count(&settings, 1), dataplane->lcore_count + 1,
 		socket_id < 0 ? (int)rte_socket_id() : socket_id, error);
@@ -239,6 +228,15 @@ static int start_lcores(struct dataplane *dataplane)
 				lcore_add_rx_queues(lcore, dataplane->port.id, dataplane->port.rx_queues, dataplane->lcore_count);
 		if (lcore != NULL && index < dataplane->port.tx_queues && result == 0)
 			result = lcore_set_tx_queue(lcore, dataplane->port.id, (uint16_t)index);
+		if (result == -ENOSPC) {
+			stop_lcores(dataplane);
+			return fail(dataplane,
+				"port %u (%s) has %u rx queues for %u packet lcores, and one lcore polls at most %u: give the "
+				"EAL more "
+				"lcores (-l) or the device fewer queues (as qpairs= of net_af_packet)",
+				dataplane->port.id, dataplane->port.name, dataplane->port.rx_queues, dataplane->lcore_count,
+				LCORE_RX_QUEUES);
+		}
 		if (lcore == NULL || result < 0) {
 			stop_lcores(dataplane);
 			return fail(dataplane, "setting up lcore %u failed: %s", lcore_id,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The data plane's configuration: defaults, every cross check, the texts people read, files. */
 #include "dpdk_app/config.h"
+#include "dpdk_app/playout.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ START_TEST(test_config_defaults)
 	ck_assert_uint_eq(c->trunk_count, 1);
 	ck_assert(c->trunks[0].default_port == 5004 && c->trunks[0].port_mode == CONFIG_PORT_SHARED &&
 		  !c->trunks[0].allow_nat_rebind);
-	ck_assert_int_eq(c->playout.idle, CONFIG_IDLE_SILENCE);
+	ck_assert_int_eq(c->playout.idle, PLAYOUT_IDLE_SILENCE);
 	ck_assert(c->sessions.max == 10000 && c->sessions.media_timeout_s == 60 && c->sessions.hold_timeout_s == 3600 &&
 		  c->sessions.quarantine_s == 30);
 	ck_assert(c->learning.packets_per_second == 50 && c->learning.total_per_second == 20000 && c->learning.pending == 1024);
@@ -83,7 +84,7 @@ START_TEST(test_config_everything)
 	ck_assert(config_shard_serves(&c->workers.shards[0], "admin2") && config_shard_serves(&c->workers.shards[0], "team-b"));
 	ck_assert(!config_shard_serves(&c->workers.shards[0], "admin") &&
 		  !config_shard_serves(&c->workers.shards[0], "admin23") && !config_shard_serves(&c->workers.shards[0], "team"));
-	ck_assert(!c->lcores.sleep && c->log.level == VL_LOG_DEBUG && c->playout.idle == CONFIG_IDLE_COMFORT_NOISE);
+	ck_assert(!c->lcores.sleep && c->log.level == VL_LOG_DEBUG && c->playout.idle == PLAYOUT_IDLE_COMFORT_NOISE);
 	ck_assert_int_eq(config_trunk_find(c, "other"), 1);
 	ck_assert_int_eq(config_trunk_find(c, "none"), -1);
 	ip_address_parse("192.168.51.7", &source);

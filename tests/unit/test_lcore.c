@@ -543,6 +543,17 @@ START_TEST(test_every_queue_is_polled)
 }
 END_TEST
 
+START_TEST(test_more_queues_than_one_lcore_polls)
+{
+	struct lcore *one = lcore_new(0, 0, table, pool, locals, &settings);
+
+	ck_assert_int_eq(lcore_add_rx_queues(one, port_id, LCORE_RX_QUEUES, 1), 0);
+	ck_assert_int_eq(lcore_add_rx_queue(one, port_id, LCORE_RX_QUEUES), -ENOSPC);
+	ck_assert_uint_eq(lcore_private(one)->rx_queue_count, LCORE_RX_QUEUES);
+	lcore_free(one);
+}
+END_TEST
+
 START_TEST(test_rtcp)
 {
 	static const uint8_t bye[8] = {0x81, 203, 0, 1, 0, 0, 0, 7};
@@ -1039,7 +1050,8 @@ int main(void)
 	start_eal();
 	unit_add_fixture(suite, "receive", setup, teardown, test_deliver, test_no_crossing, test_unknown_goes_to_control,
 		test_learn_rate, test_arp_flood, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again,
-		test_again_comes_first, test_every_queue_is_polled, test_rtcp, test_bad_checksum, test_stripped_tag);
+		test_again_comes_first, test_every_queue_is_polled, test_more_queues_than_one_lcore_polls, test_rtcp,
+		test_bad_checksum, test_stripped_tag);
 	unit_add_fixture(suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands);
 	unit_add_fixture(suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_detach);
 	unit_add_fixture(suite, "ports", setup, teardown, test_tx_direct, test_tx_full_and_no_buffer, test_run);

@@ -86,6 +86,18 @@ START_TEST(test_errors)
 }
 END_TEST
 
+START_TEST(test_others)
+{
+	char text[PORT_ERROR_SIZE], expected[PORT_ERROR_SIZE];
+	uint16_t null1 = port_named("net_null1"), ring0 = port_named("net_ring0");
+
+	ck_assert_uint_eq(port_others(port_named("net_null0"), text), 2);
+	snprintf(expected, sizeof(expected), "%u (net_null1), %u (net_ring0)", null1, ring0);
+	ck_assert_str_eq(text, expected);
+	ck_assert_uint_eq(port_others(UINT16_MAX, text), 3);
+}
+END_TEST
+
 START_TEST(test_pool_too_large)
 {
 	char error[PORT_ERROR_SIZE] = "";
@@ -137,7 +149,7 @@ int main(void)
 		fprintf(stderr, "rte_eal_init: %s\n", rte_strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
-	unit_add(suite, "start", test_start_stop, test_errors);
+	unit_add(suite, "start", test_others, test_start_stop, test_errors);
 	unit_add(suite, "memory", test_pool_too_large, test_pool_count);
 	unit_add(suite, "clock", test_tsc);
 	return unit_run(suite);
