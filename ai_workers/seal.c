@@ -83,19 +83,6 @@ void seal_master_id(const uint8_t master[SEAL_MASTER_SIZE], char id[SEAL_ID_SIZE
 	explicit_bzero(digest, sizeof(digest));
 }
 
-/* Returns the characters written; `out` has room for VL_BASE64_ENCODED_SIZE(size) and a NUL. RFC 4648 section 5, without padding. */
-static size_t encode_url(char *out, const uint8_t *bytes, size_t size)
-{
-	size_t len = vl_base64_encode(out, bytes, size);
-
-	while (len > 0 && out[len - 1] == '=')
-		len--;
-	out[len] = '\0';
-	for (char *c = out; *c != '\0'; c++)
-		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
-	return len;
-}
-
 /* `out` has room for VL_BASE64_DECODED_MAX(len). Returns the bytes or -EINVAL: a character that does not belong, or bits that no encoder leaves. */
 static ssize_t decode_url(const char *text, size_t len, uint8_t *out)
 {
@@ -156,9 +143,9 @@ int seal_key(char text[SEAL_TEXT_SIZE], const uint8_t master[SEAL_MASTER_SIZE], 
 	memcpy(text, PREFIX, ID_AT);
 	seal_master_id(master, text + ID_AT);
 	text[NONCE_AT - 1] = ':';
-	encode_url(text + NONCE_AT, nonce, SEAL_NONCE_SIZE);
+	vl_base64url_encode(text + NONCE_AT, nonce, SEAL_NONCE_SIZE);
 	text[BOX_AT - 1] = ':';
-	encode_url(text + BOX_AT, box, len + SEAL_TAG_SIZE);
+	vl_base64url_encode(text + BOX_AT, box, len + SEAL_TAG_SIZE);
 	return 0;
 }
 

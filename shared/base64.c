@@ -155,3 +155,15 @@ int vl_base64_decode_end(struct vl_base64_decoder *decoder)
 	memset(decoder, 0, sizeof(*decoder));
 	return result;
 }
+
+size_t vl_base64url_encode(char *out, const void *bytes, size_t size)
+{
+	size_t len = vl_base64_encode(out, bytes, size);
+
+	while (len > 0 && out[len - 1] == '=')
+		len--;
+	out[len] = '\0';
+	for (char *c = out; *c != '\0'; c++)
+		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
+	return len;
+}

@@ -25,6 +25,9 @@ struct vl_base64_decoder {
 /* Write VL_BASE64_ENCODED_SIZE(size) characters to `out`, no NUL. Pure, any thread. Returns their number. */
 size_t vl_base64_encode(char *out, const void *bytes, size_t size);
 
+/* The same in the alphabet of RFC 4648 section 5, without padding and with a NUL: VL_BASE64_ENCODED_SIZE(size) + 1 bytes of room. Returns the characters before the NUL. */
+size_t vl_base64url_encode(char *out, const void *bytes, size_t size);
+
 /*
  * Decode the next `len` characters into `out`, which has room for VL_BASE64_DECODED_MAX(len). Pure, any thread. Returns the bytes written or -EINVAL for ever after
  * a character that cannot be there.
