@@ -53,10 +53,15 @@ void worker_gate_run(struct worker *worker, uint64_t now_ms)
 
 int call_gate_join(struct call *call)
 {
-	char label[GATE_LABEL_SIZE];
+	const struct user *user = call->user;
+	const struct user_project *in = user->in_project;
+	char key[GATE_LABEL_SIZE], project[GATE_LABEL_SIZE];
 
-	snprintf(label, sizeof(label), "the key of %s", call->user->name);
-	return gate_join(&call->worker->gate, &call->ticket, label, label, 0);
+	snprintf(key, sizeof(key), "the key of %s", user->key_first->name);
+	if (in == NULL) /* as far as we know its key is all of its project */
+		return gate_join(&call->worker->gate, &call->ticket, key, key, 0);
+	snprintf(project, sizeof(project), "project %s", in->name);
+	return gate_join(&call->worker->gate, &call->ticket, project, key, in->handshakes_per_second);
 }
 
 void call_gate_ask(struct call *call, uint64_t now_ms)

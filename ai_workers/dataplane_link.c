@@ -18,7 +18,7 @@
 
 #define RETRY_MS    500u
 #define WAITING_MAX 4096u /* messages */
-#define USERS_BYTES 8192u /* of names in one message */
+#define USERS_BYTES 8192u /* of users in one message */
 
 struct waiting {
 	struct waiting *next;
@@ -148,31 +148,48 @@ out:
 	cJSON_Delete(message);
 }
 
-/* The names from `from` on, as many as a message takes. Returns where the next message begins. */
-static size_t add_names(cJSON *list, const char *const *names, size_t from, size_t count)
+/* A user as the link has it: the name, or an object when there is more to say. */
+static cJSON *describe_user(const struct dataplane_user *user)
+{
+	cJSON *object;
+
+	if (user->project == NULL)
+		return cJSON_CreateString(user->name);
+	object = cJSON_CreateObject();
+	cJSON_AddStringToObject(object, "name", user->name);
+	cJSON_AddStringToObject(object, "project", user->project);
+	if (user->max_calls != 0)
+		cJSON_AddNumberToObject(object, "max_calls", user->max_calls);
+	return object;
+}
+
+/* The users from `from` on, as many as a message takes. Returns where the next message begins. */
+static size_t add_users(cJSON *list, const struct dataplane_user *users, size_t from, size_t count)
 {
 	for (size_t bytes = 0; from < count && bytes < USERS_BYTES; from++) {
-		cJSON_AddItemToArray(list, cJSON_CreateString(names[from]));
-		bytes += strlen(names[from]) + 3;
+		cJSON_AddItemToArray(list, describe_user(&users[from]));
+		bytes += strlen(users[from].name) + 3;
+		if (users[from].project != NULL)
+			bytes += strlen(users[from].project) + sizeof("{\"name\":,\"project\":\"\",\"max_calls\":1000000}");
 	}
 	return from;
 }
 
-static void say_users(struct dataplane_link *link, const char *const *names, size_t from, size_t count)
+static void say_users(struct dataplane_link *link, const struct dataplane_user *users, size_t from, size_t count)
 {
 	while (from < count) {
 		cJSON *list = cJSON_CreateArray();
 
-		from = add_names(list, names, from, count);
+		from = add_users(list, users, from, count);
 		dataplane_link_say(link, "users", list);
 	}
 }
 
 static void say_hello(struct dataplane_link *link)
 {
-	cJSON *hello = cJSON_CreateObject(), *names = cJSON_AddArrayToObject(hello, "users");
+	cJSON *hello = cJSON_CreateObject(), *users = cJSON_AddArrayToObject(hello, "users");
 	const struct dataplane_config *config = &link->config;
-	size_t said = add_names(names, config->users, 0, config->user_count);
+	size_t said = add_users(users, config->users, 0, config->user_count);
 
 	cJSON_AddNumberToObject(hello, "abi", VL_CHANNEL_ABI);
 	cJSON_AddStringToObject(hello, "name", config->name);
@@ -181,12 +198,12 @@ static void say_hello(struct dataplane_link *link)
 	say_users(link, config->users, said, config->user_count);
 }
 
-void dataplane_link_set_users(
-	struct dataplane_link *link, const char *const *names, size_t count, const char *const *added, size_t added_count)
+void dataplane_link_set_users(struct dataplane_link *link, const struct dataplane_user *users, size_t count,
+	const struct dataplane_user *changed, size_t changed_count)
 {
-	link->config.users = names;
+	link->config.users = users;
 	link->config.user_count = count;
-	say_users(link, added, 0, added_count);
+	say_users(link, changed, 0, changed_count);
 }
 
 static int read_welcome(

@@ -39,9 +39,16 @@ struct dataplane_handler {
 	void (*lost)(void *context);
 };
 
+/* A user this worker serves, as the data plane is told. */
+struct dataplane_user {
+	const char *name;
+	const char *project; /* NULL: none with a name */
+	uint32_t max_calls;  /* of the project, 0: no limit */
+};
+
 struct dataplane_config {
 	const char *path, *name;
-	const char *const *users; /* names; borrowed for the link's life */
+	const struct dataplane_user *users; /* borrowed for the link's life */
 	size_t user_count;
 	unsigned int capacity;
 };
@@ -54,11 +61,11 @@ struct dataplane_link *dataplane_link_create(
 void dataplane_link_destroy(struct dataplane_link *link);
 
 /*
- * The names that a new hello tells from now on; both lists are borrowed, `names` for the link's life, `added` for the call. The
- * data plane is told of those `added`. Worker loop.
+ * The users that a new hello tells from now on; both lists are borrowed, `users` for the link's life, `changed` for the call. The
+ * data plane is told of those `changed`: new, or of another project or limit. Worker loop.
  */
-void dataplane_link_set_users(
-	struct dataplane_link *link, const char *const *names, size_t count, const char *const *added, size_t added_count);
+void dataplane_link_set_users(struct dataplane_link *link, const struct dataplane_user *users, size_t count,
+	const struct dataplane_user *changed, size_t changed_count);
 
 /*
  * Say something: {"<name>": body}. Takes `body` over, NULL (out of memory) is legal. Dropped while there is no data plane, or

@@ -42,30 +42,59 @@ static struct users *read_users(struct worker *w)
 	return NULL;
 }
 
+struct dataplane_user *worker_list_users(const struct users *users)
+{
+	struct dataplane_user *list = calloc(2 * users->count, sizeof(*list));
+
+	for (size_t i = 0; list != NULL && i < users->count; i++) {
+		const struct user *user = &users->users[i];
+
+		list[i].name = user->name;
+		if (user->in_project == NULL)
+			continue;
+		list[i].project = user->in_project->name;
+		list[i].max_calls = user->in_project->max_calls;
+	}
+	return list;
+}
+
+/* Whether the data plane must hear of a user again. */
+static bool has_changed(const struct user *old, const struct user *new)
+{
+	const struct user_project *before = old->in_project, *after = new->in_project;
+
+	if (before == NULL || after == NULL)
+		return before != after;
+	return strcmp(before->name, after->name) != 0 || before->max_calls != after->max_calls;
+}
+
 void worker_reload(struct worker *w)
 {
 	struct users *users = read_users(w), *old = w->users;
-	const char **names = users != NULL ? calloc(2 * users->count, sizeof(*names)) : NULL, **added;
-	size_t added_count = 0, gone = 0;
+	struct dataplane_user *list = users != NULL ? worker_list_users(users) : NULL, *changed;
+	size_t changed_count = 0, added = 0, gone = 0;
 
-	if (names == NULL) {
+	if (list == NULL) {
 		users_free(users);
 		vl_log_error("the users file was not taken; the one before stays in force");
 		return;
 	}
-	added = names + users->count;
+	changed = list + users->count;
 	for (size_t i = 0; i < users->count; i++) {
-		names[i] = users->users[i].name;
-		if (users_find(old, names[i]) == NULL)
-			added[added_count++] = names[i];
+		const struct user *before = users_find(old, list[i].name);
+
+		added += before == NULL;
+		if (before == NULL || has_changed(before, &users->users[i]))
+			changed[changed_count++] = list[i];
 	}
 	for (size_t i = 0; i < old->count; i++)
 		gone += users_find(users, old->users[i].name) == NULL;
-	dataplane_link_set_users(w->link, names, users->count, added, added_count);
-	free(w->names);
-	w->names = names;
+	dataplane_link_set_users(w->link, list, users->count, changed, changed_count);
+	free(w->served);
+	w->served = list;
 	w->users = users;
 	vl_log_always("users file read again: %zu users, %zu new, %zu no longer served; %u calls go on with the keys they have",
-		users->count, added_count, gone, w->call_count);
+		users->count, added, gone, w->call_count);
+	gate_forgive(&w->gate);
 	users_retire(old);
 }

@@ -10,6 +10,7 @@
 #include "ca_file.h"
 #include "seal.h"
 #include "session.h"
+#include "users_projects.h"
 
 #define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
 /* A string the parser allocates. */
@@ -118,12 +119,30 @@ static const struct vl_setting user_table[] = {
 	{LONG_ROW("greeting", user, greeting), .min = 1, .max = 4096, .reloadable = true,
 		.meaning = "what the model is asked when a call begins, so that it speaks first; none means it waits for the "
 			   "caller"},
+	{ROW("project", user, project, STRING), .min = 1, .valid = vl_setting_name, .expected = VL_NAME_EXPECTED,
+		.reloadable = true,
+		.meaning = "project that the key belongs to, one of `projects`; users with one key are of one project anyway"},
 	END};
 static const struct vl_setting user_element[] = {
 	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct user), .members = user_table}, END};
 
+static const struct vl_setting project_table[] = {
+	{ROW("name", user_project, name, STRING), .required = true, .min = 1, .valid = vl_setting_name,
+		.expected = VL_NAME_EXPECTED, .reloadable = true,
+		.meaning = "how users, errors and other workers name the project"},
+	{ROW("max_calls", user_project, max_calls, INTEGER), .min = 1, .max = 1000000, .reloadable = true,
+		.meaning = "most calls of the project at a time, over all workers that name it; none means no limit"},
+	{ROW("handshakes_per_second", user_project, handshakes_per_second, INTEGER), .min = 1, .max = 1000, .reloadable = true,
+		.meaning = "connections one worker begins for the project in a second; none means as many as the worker does"},
+	END};
+static const struct vl_setting project_element[] = {
+	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct user_project), .members = project_table}, END};
+
 const struct vl_setting users_table[] = {
 	{.name = "gemini", .type = VL_SETTING_OBJECT, .required = true, .members = gemini_table, .meaning = "the service"},
+	{ROW("projects", users, projects, LIST), .count = offsetof(struct users, project_count), .min = 0, .max = USERS_MAX,
+		.reloadable = true, .members = project_element,
+		.meaning = "projects of the service with limits of ours; the service counts sessions by project, not by key"},
 	{ROW("users", users, users, LIST), .required = true, .count = offsetof(struct users, count), .min = 1, .max = USERS_MAX,
 		.reloadable = true, .members = user_element, .meaning = "the users whose calls this worker can take"},
 	END};
@@ -304,6 +323,8 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 			r = index_users(users, errors);
 		if (r == 0)
 			r = place_keys(users, master, errors);
+		if (r == 0)
+			r = users_find_projects(users, errors);
 	}
 	if (r == 0)
 		return users;

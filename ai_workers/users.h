@@ -29,8 +29,16 @@ struct users_endpoint {
 	uint16_t port;
 };
 
+/* What the service counts together: its limits are of the project, not of the key. */
+struct user_project {
+	char name[USERS_NAME_SIZE];
+	uint32_t max_calls;		/* at a time, over all workers; 0: no limit of ours */
+	uint32_t handshakes_per_second; /* of one worker; 0: no limit of its own */
+};
+
 struct user {
 	char name[USERS_NAME_SIZE];
+	char project[USERS_NAME_SIZE]; /* as the file has it; empty: see in_project */
 	char *api_key;	    /* for the x-goog-api-key header: printable ASCII without spaces; in users->keys. NULL: wiped */
 	char *sealed_key;   /* as the file has it, NULL: plain */
 	char voice[64];	    /* empty: the model's own */
@@ -40,7 +48,9 @@ struct user {
 	char model[128];    /* empty: users.gemini.model */
 	char *greeting;	    /* what the model is asked to say first; NULL: it waits for the caller */
 	struct users *users;
-	unsigned int calls; /* that hold this user */
+	const struct user_project *in_project; /* its own, or that of another user with the same key; NULL: none */
+	const struct user *key_first;	       /* the first user of the file with the same key, often itself */
+	unsigned int calls;		       /* that hold this user */
 };
 
 struct users {
@@ -51,6 +61,8 @@ struct users {
 		char api_version[16];
 		uint32_t rotate_after_s; /* age at which connections are changed */
 	} gemini;
+	struct user_project *projects;
+	size_t project_count;
 	struct user *users;
 	size_t count;
 	struct user **by_name; /* sorted, for users_find() */

@@ -390,19 +390,16 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 {
 	const char *ca_file = users->gemini.ca_file[0] != '\0' ? users->gemini.ca_file : NULL;
 	struct dataplane_config link = {.path = options->dataplane, .name = options->name, .capacity = options->capacity};
-	const char **names;
 
 	*w = (struct worker){.options = *options, .users = users, .doorbell_fd = -1};
 	uv_loop_init(&w->loop);
 	start_handles(w);
 	worker_gate_start(w);
 	w->message = malloc(wss_headroom() + gemini_audio_size(CALL_MESSAGE_SAMPLES_MAX));
-	w->names = names = calloc(users->count, sizeof(*names));
-	if (w->message == NULL || names == NULL)
+	w->served = worker_list_users(users);
+	if (w->message == NULL || w->served == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < users->count; i++)
-		names[i] = users->users[i].name;
-	link.users = names;
+	link.users = w->served;
 	link.user_count = users->count;
 	w->endpoint =
 		endpoint_create(&w->loop, users->gemini.endpoint.host, users->gemini.endpoint.port, users->gemini.api_version);
@@ -435,7 +432,7 @@ void worker_stop(struct worker *w)
 		vl_log_warning("the event loop still has handles at the end");
 	gate_free(&w->gate);
 	free(w->by_index);
-	free(w->names);
+	free(w->served);
 	free(w->message);
 	users_free(w->users);
 }

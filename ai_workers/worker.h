@@ -54,9 +54,9 @@ struct worker {
 	bool ticking, stopping;
 	uint64_t turn_start_us; /* of the loop's present turn */
 	uint64_t published_ms;
-	struct vl_worker_stats stats; /* our own; copied to the channel's page now and then */
-	const char **names;	      /* of the users, for the link */
-	char *message;		      /* one outgoing message, wss_headroom() in front of it */
+	struct vl_worker_stats stats;  /* our own; copied to the channel's page now and then */
+	struct dataplane_user *served; /* the users, for the link */
+	char *message;		       /* one outgoing message, wss_headroom() in front of it */
 };
 
 /*

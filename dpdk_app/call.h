@@ -18,6 +18,8 @@
 
 #define CALL_NO_WORKER 0xffu /* same value as SESSION_NO_WORKER */
 
+struct project;
+
 struct call {
 	struct session_ref ref;
 	char uuid[CALL_UUID_SIZE];
@@ -35,6 +37,7 @@ struct call {
 	uint8_t payload_type, event_payload_type;
 	uint8_t lcore;				/* packet lcore that owns its playout */
 	uint8_t worker;				/* slot, CALL_NO_WORKER without one */
+	struct project *project;		/* it counts for; workers.c. NULL: none */
 	uint64_t created_ms, bound_ms, held_ms; /* held_ms: when hold last changed */
 	char state[CALL_STATE_SIZE];		/* of the conversation, as the worker reported it; "no-worker" without one */
 	char reason[CALL_TEXT_SIZE];

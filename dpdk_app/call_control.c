@@ -105,7 +105,20 @@ static void take_evicted(struct dataplane *dataplane, const struct binding_verdi
 	send_to(dataplane, call, call->port_unknown ? &nowhere : &call->signalled);
 }
 
-static int check_request(const struct dataplane *dataplane, const struct call_request *request, const struct config_trunk *trunk,
+/* The service would refuse the session, and count the attempt; so say it before there is a call. */
+static int check_project(struct dataplane *dataplane, const char *user, unsigned int worker, struct vl_json_rpc_error *error)
+{
+	struct workers_limit limit;
+
+	if (!workers_limited(dataplane->workers, worker, user, &limit))
+		return 0;
+	atomic_fetch_add_explicit(&dataplane->counters.calls_over_limit, 1, memory_order_relaxed);
+	return vl_json_rpc_fail(error, VL_JSON_RPC_EXHAUSTED, "user",
+		"project %s of user '%s' has its %u calls (max_calls of the users file)", limit.project->key.name, user,
+		limit.max_calls);
+}
+
+static int check_request(struct dataplane *dataplane, const struct call_request *request, const struct config_trunk *trunk,
 	struct vl_json_rpc_error *error)
 {
 	const struct config *config = dataplane->config;
@@ -129,7 +142,7 @@ static int check_request(const struct dataplane *dataplane, const struct call_re
 	if (worker < 0)
 		return vl_json_rpc_fail(error, VL_JSON_RPC_UNAVAILABLE, "user",
 			"every worker that serves '%s' is at its capacity", request->user);
-	return 0;
+	return check_project(dataplane, request->user, (unsigned int)worker, error);
 }
 
 /*
@@ -407,6 +420,7 @@ void call_control_end(struct dataplane *dataplane, struct call *call, const char
 		event_send(dataplane, EVENT_SESSION_ENDED, params);
 	}
 	worker_calls_take(dataplane, call, reason);
+	workers_forget(dataplane->workers, call);
 	vl_log_info("session %s of %s ended after %u s: %s", call->uuid, call->user,
 		(unsigned int)((dataplane->now_ms - call->created_ms) / 1000), reason);
 	calls_remove(dataplane->calls, call, dataplane->now_ms);

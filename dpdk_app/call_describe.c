@@ -77,6 +77,10 @@ cJSON *call_describe(const struct dataplane *dataplane, const struct call *call)
 		cJSON_AddStringToObject(object, "worker", worker->name);
 	else
 		cJSON_AddNullToObject(object, "worker");
+	if (call->project != NULL)
+		cJSON_AddStringToObject(object, "project", call->project->key.name);
+	else
+		cJSON_AddNullToObject(object, "project");
 	cJSON_AddStringToObject(object, "state", call->state);
 	cJSON_AddStringToObject(object, "reason", call->reason);
 	add_receive(object, &session->receive);

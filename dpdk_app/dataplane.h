@@ -33,6 +33,7 @@ struct control_counters {
 	_Atomic uint64_t kept;	  /* packets kept with a flow in probation */
 	_Atomic uint64_t turns;	  /* of the control loop */
 	_Atomic uint64_t longest_turn_us;
+	_Atomic uint64_t calls_over_limit; /* not begun: their project had as many as it may */
 };
 
 struct dataplane {

@@ -31,4 +31,5 @@
 	X(locks, "flows", "flows bound to calls, re-locks included")                         \
 	X(kept, "packets", "packets kept with a flow in probation")                          \
 	X(turns, "turns", "turns of the control loop")                                       \
-	X(longest_turn_us, "us", "longest turn of the control loop so far")
+	X(longest_turn_us, "us", "longest turn of the control loop so far")                  \
+	X(calls_over_limit, "calls", "calls not begun because their project had as many as it may have")

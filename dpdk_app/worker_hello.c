@@ -26,8 +26,11 @@ static const char *foreign_user(const struct workers *workers, const struct work
 		return NULL;
 	cJSON_ArrayForEach(item, users)
 	{
-		if (!config_shard_serves(shard, item->valuestring))
-			return item->valuestring;
+		struct worker_user_entry entry;
+
+		worker_message_user(item, &entry);
+		if (!config_shard_serves(shard, entry.name))
+			return entry.name;
 	}
 	return NULL;
 }
@@ -38,36 +41,61 @@ static void say_foreign(char reason[WORKER_REASON_SIZE], const struct worker *wo
 		(unsigned int)worker->peer.uid);
 }
 
-static int add_users(struct worker *worker, const cJSON *users)
+/* A user the worker serves, new or with another project or limit. */
+static int add_user(struct workers *workers, struct worker *worker, const struct worker_user_entry *entry)
+{
+	struct project *project = NULL;
+	struct worker_user *user;
+
+	HASH_FIND_STR(worker->users, entry->name, user);
+	if (user == NULL && worker->user_count >= WORKER_USERS_MAX)
+		return -ENOSPC;
+	if (entry->project != NULL) {
+		project = projects_hold(&workers->projects, worker->peer.uid, entry->project);
+		if (project == NULL)
+			return -ENOMEM;
+	}
+	if (user == NULL) {
+		user = calloc(1, sizeof(*user));
+		if (user == NULL) {
+			projects_release(&workers->projects, project);
+			return -ENOMEM;
+		}
+		strcpy(user->name, entry->name); /* length checked with the message */
+		HASH_ADD_STR(worker->users, name, user);
+		worker->user_count++;
+	}
+	projects_release(&workers->projects, user->project);
+	user->project = project;
+	user->max_calls = entry->max_calls;
+	return 0;
+}
+
+static int add_users(struct workers *workers, struct worker *worker, const cJSON *users)
 {
 	const cJSON *item;
 
 	cJSON_ArrayForEach(item, users)
 	{
-		struct worker_user *user;
+		struct worker_user_entry entry;
+		int result;
 
-		HASH_FIND_STR(worker->users, item->valuestring, user);
-		if (user != NULL)
-			continue;
-		if (worker->user_count >= WORKER_USERS_MAX)
-			return -ENOSPC;
-		user = calloc(1, sizeof(*user));
-		if (user == NULL)
-			return -ENOMEM;
-		strcpy(user->name, item->valuestring); /* length checked with the message */
-		HASH_ADD_STR(worker->users, name, user);
-		worker->user_count++;
+		worker_message_user(item, &entry);
+		result = add_user(workers, worker, &entry);
+		if (result < 0)
+			return result;
 	}
 	return 0;
 }
 
-void worker_drop_users(struct worker *worker)
+void worker_drop_users(struct workers *workers, struct worker *worker)
 {
 	struct worker_user *user, *next;
 
 	HASH_ITER(hh, worker->users, user, next)
 	{
 		HASH_DEL(worker->users, user);
+		projects_release(&workers->projects, user->project);
 		free(user);
 	}
 	worker->user_count = 0;
@@ -128,7 +156,7 @@ void worker_take_hello(struct workers *workers, unsigned int slot, const cJSON *
 	if (reason[0] == 0) {
 		strcpy(worker->name, hello.name); /* length checked with the message */
 		worker->capacity = hello.capacity;
-		result = add_users(worker, users);
+		result = add_users(workers, worker, users);
 		if (result == 0)
 			result = welcome(workers, slot);
 		if (result < 0)
@@ -156,7 +184,7 @@ void worker_take_users(struct workers *workers, unsigned int slot, const cJSON *
 		worker_doom(worker, "%s", reason);
 		return;
 	}
-	result = add_users(worker, body);
+	result = add_users(workers, worker, body);
 	if (result < 0)
 		worker_doom(worker, result == -ENOSPC ? "it claims more than %u users" : "no memory for its %u users",
 			WORKER_USERS_MAX);

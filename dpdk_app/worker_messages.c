@@ -18,6 +18,35 @@ static bool is_name(const char *text)
 	return len > 0 && len < WORKER_NAME_SIZE && text[len] == 0;
 }
 
+static bool is_user(const char *name)
+{
+	size_t len = name != NULL ? strlen(name) : 0;
+	bool good = len > 0 && len < CALL_USER_SIZE;
+
+	for (size_t i = 0; good && i < len; i++)
+		good = (unsigned char)name[i] > 0x20 && name[i] != 0x7f;
+	return good;
+}
+
+/* A user with a project: {"name", "project", "max_calls"?}. */
+static int check_user_object(const cJSON *user, const char *path, struct vl_error *error)
+{
+	static const char *const members[] = {"name", "project", "max_calls", NULL};
+	const char *name, *project;
+	int64_t number;
+
+	if (vl_json_only(user, path, members, error) < 0 ||
+		vl_json_required(
+			vl_json_get_string(user, path, "name", 1, CALL_USER_SIZE - 1, &name, error), path, "name", error) < 0 ||
+		vl_json_required(vl_json_get_string(user, path, "project", 1, PROJECT_NAME_SIZE - 1, &project, error), path,
+			"project", error) < 0 ||
+		vl_json_get_integer(user, path, "max_calls", 1, WORKER_CAPACITY_MAX, &number, error) < 0)
+		return -EINVAL;
+	if (!is_user(project))
+		return vl_error_at(error, path, "a project is a name without spaces");
+	return 0;
+}
+
 static int check_users(const cJSON *users, const char *path, struct vl_error *error)
 {
 	const cJSON *user;
@@ -25,18 +54,28 @@ static int check_users(const cJSON *users, const char *path, struct vl_error *er
 
 	cJSON_ArrayForEach(user, users)
 	{
-		const char *name = cJSON_GetStringValue(user);
-		size_t len = name != NULL ? strlen(name) : 0;
-		bool good = len > 0 && len < CALL_USER_SIZE;
+		const cJSON *name = cJSON_IsObject(user) ? cJSON_GetObjectItemCaseSensitive(user, "name") : user;
 
-		for (size_t i = 0; good && i < len; i++)
-			good = (unsigned char)name[i] > 0x20 && name[i] != 0x7f;
-		if (!good)
+		if (cJSON_IsObject(user) && check_user_object(user, path, error) < 0)
+			return -EINVAL;
+		if (!is_user(cJSON_GetStringValue(name)))
 			return vl_error_at(error, path, "entry %u is not a user name of 1 to %d bytes without spaces", index,
 				CALL_USER_SIZE - 1);
 		index++;
 	}
 	return 0;
+}
+
+void worker_message_user(const cJSON *item, struct worker_user_entry *entry)
+{
+	const cJSON *max_calls = cJSON_GetObjectItemCaseSensitive(item, "max_calls");
+
+	*entry = (struct worker_user_entry){.name = cJSON_GetStringValue(item)};
+	if (!cJSON_IsObject(item))
+		return;
+	entry->name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "name"));
+	entry->project = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "project"));
+	entry->max_calls = max_calls != NULL ? (uint32_t)max_calls->valuedouble : 0;
 }
 
 static int check_hello(const cJSON *body, struct vl_error *error)

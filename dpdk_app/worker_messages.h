@@ -36,6 +36,15 @@ struct worker_hello {
 cJSON *worker_message_parse(
 	const char *text, size_t len, enum worker_message_kind *kind, const cJSON **body, struct vl_error *error);
 
+/* One user of a checked list. */
+struct worker_user_entry {
+	const char *name, *project; /* of the message; project NULL: none */
+	uint32_t max_calls;	    /* of the project, 0: no limit */
+};
+
+/* The entry of a checked list of users. */
+void worker_message_user(const cJSON *item, struct worker_user_entry *entry);
+
 /* The fields of a checked hello. */
 void worker_message_hello(const cJSON *body, struct worker_hello *hello);
 

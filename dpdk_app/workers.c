@@ -60,7 +60,7 @@ fail:
 }
 
 /* Close everything but the channel. */
-static void close_link(struct worker *worker)
+static void close_link(struct workers *workers, struct worker *worker)
 {
 	if (worker->link >= 0)
 		close(worker->link); /* leaves the epoll set with it */
@@ -69,7 +69,7 @@ static void close_link(struct worker *worker)
 	worker->link = -1;
 	worker->doorbell = -1;
 	worker_outbox_drop(worker);
-	worker_drop_users(worker);
+	worker_drop_users(workers, worker);
 }
 
 static void free_slot(struct worker *worker)
@@ -80,6 +80,8 @@ static void free_slot(struct worker *worker)
 
 void workers_free(struct workers *workers)
 {
+	struct project *project, *next;
+
 	if (workers == NULL)
 		return;
 	for (unsigned int slot = 0; slot < WORKERS_SLOTS; slot++) {
@@ -87,8 +89,13 @@ void workers_free(struct workers *workers)
 
 		if (worker->state == WORKER_FREE)
 			continue;
-		close_link(worker);
+		close_link(workers, worker);
 		free_slot(worker);
+	}
+	HASH_ITER(hh, workers->projects, project, next)
+	{
+		HASH_DEL(workers->projects, project);
+		free(project);
 	}
 	if (workers->listener >= 0)
 		close(workers->listener);
@@ -149,7 +156,7 @@ static void leave(struct workers *workers, unsigned int slot)
 	struct worker *worker = &workers->workers[slot];
 	bool attached = worker->state == WORKER_ATTACHED;
 
-	close_link(worker);
+	close_link(workers, worker);
 	if (!attached) {
 		vl_log_warning("worker %s (pid %d) refused: %s", worker_label(worker), (int)worker->peer.pid, worker->doomed);
 		free_slot(worker);
@@ -220,10 +227,58 @@ int workers_choose(const struct workers *workers, const char *name)
 	return best;
 }
 
-void workers_open(struct workers *workers, unsigned int slot, const struct call *call)
+bool workers_limited(struct workers *workers, unsigned int slot, const char *name, struct workers_limit *limit)
+{
+	struct worker_user *user;
+	struct project *project;
+
+	HASH_FIND_STR(workers->workers[slot].users, name, user);
+	project = user != NULL ? user->project : NULL;
+	if (project == NULL)
+		return false;
+	*limit = (struct workers_limit){.project = project, .max_calls = user->max_calls};
+	for (unsigned int i = 0; i < WORKERS_SLOTS; i++) {
+		if (!usable(&workers->workers[i]))
+			continue;
+		HASH_FIND_STR(workers->workers[i].users, name, user);
+		if (user == NULL || user->project != project || user->max_calls == 0)
+			continue;
+		if (limit->max_calls == 0 || user->max_calls < limit->max_calls)
+			limit->max_calls = user->max_calls;
+	}
+	if (limit->max_calls == 0 || project->calls < limit->max_calls)
+		return false;
+	project->refused++;
+	return true;
+}
+
+void workers_forget(struct workers *workers, struct call *call)
+{
+	if (call->project == NULL)
+		return;
+	call->project->calls--;
+	projects_release(&workers->projects, call->project);
+	call->project = NULL;
+}
+
+/* The call counts for the user's project as this worker has it; one that goes on may have come from another's. */
+static void count_call(struct workers *workers, const struct worker *worker, struct call *call)
+{
+	struct worker_user *user;
+
+	workers_forget(workers, call);
+	HASH_FIND_STR(worker->users, call->user, user);
+	if (user == NULL || user->project == NULL)
+		return;
+	call->project = projects_share(user->project);
+	call->project->calls++;
+}
+
+void workers_open(struct workers *workers, unsigned int slot, struct call *call)
 {
 	struct worker *worker = &workers->workers[slot];
 
+	count_call(workers, worker, call);
 	worker->calls++;
 	worker->calls_opened++;
 	worker_outbox_send(worker, worker_message_open(call));

@@ -18,6 +18,7 @@
 #include "../shared/link.h"
 #include "calls.h"
 #include "config.h"
+#include "projects.h"
 
 #define WORKERS_SLOTS		 64u  /* same value as WORKERS_MAX of lcore.h */
 #define WORKERS_SOCKET_MODE	 0666 /* who may attach is decided by the peer's credentials, not by the file */
@@ -48,6 +49,8 @@ enum worker_state {
 
 struct worker_user {
 	char name[CALL_USER_SIZE];
+	struct project *project; /* held; NULL: none */
+	uint32_t max_calls;	 /* of the project as this worker says, 0: no limit */
 	UT_hash_handle hh;
 };
 
@@ -119,7 +122,7 @@ struct workers;
 struct workers *workers_new(
 	const struct workers_settings *settings, struct calls *calls, const struct workers_ops *ops, void *context);
 
-/* Close every link, unmap every channel, remove the socket. Only when no lcore runs any more. NULL is legal. */
+/* Close every link, unmap every channel, remove the socket. Only when no lcore runs and no call is ended any more. NULL is legal. */
 void workers_free(struct workers *workers);
 
 /*
@@ -137,11 +140,27 @@ void workers_run(struct workers *workers, uint64_t now_ms);
  */
 int workers_choose(const struct workers *workers, const char *user);
 
+/* A limit that a new call would exceed. */
+struct workers_limit {
+	const struct project *project;
+	uint32_t max_calls;
+};
+
+/*
+ * Whether the user's project has as many calls as it may have, counted over all workers of the account; `slot` is what
+ * workers_choose() named. When workers of one account disagree the smallest limit holds. Counts a refusal. Returns true with
+ * *limit.
+ */
+bool workers_limited(struct workers *workers, unsigned int slot, const char *user, struct workers_limit *limit);
+
+/* The call is over: its project has one less. A call without project is legal. */
+void workers_forget(struct workers *workers, struct call *call);
+
 /*
  * Give a call to a worker that workers_choose() named, or take it away; tell it about hold. A worker that does not read is cut
- * off in the next turn.
+ * off in the next turn. The call counts for the user's project from workers_open() to workers_forget().
  */
-void workers_open(struct workers *workers, unsigned int slot, const struct call *call);
+void workers_open(struct workers *workers, unsigned int slot, struct call *call);
 void workers_close(struct workers *workers, unsigned int slot, const struct call *call, const char *reason);
 void workers_hold(struct workers *workers, unsigned int slot, const struct call *call);
 

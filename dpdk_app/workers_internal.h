@@ -11,6 +11,7 @@ struct workers {
 	struct workers_settings settings;
 	char *path;
 	struct calls *calls;
+	struct project *projects; /* that workers name or calls count for */
 	struct workers_ops ops;
 	void *context;
 	int listener, epoll;
@@ -35,7 +36,7 @@ void worker_take_hello(struct workers *workers, unsigned int slot, const cJSON *
 void worker_take_users(struct workers *workers, unsigned int slot, const cJSON *body);
 
 /* Forget the users of a worker that leaves. */
-void worker_drop_users(struct worker *worker);
+void worker_drop_users(struct workers *workers, struct worker *worker);
 
 /* Read the messages that wait on a worker's link, a bounded number, and act on them. */
 void worker_receive(struct workers *workers, unsigned int slot, uint64_t now_ms);

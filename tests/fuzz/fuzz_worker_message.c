@@ -13,8 +13,13 @@ static void check_users(const cJSON *users)
 {
 	fuzz_check(cJSON_IsArray(users));
 	for (const cJSON *user = users->child; user != NULL; user = user->next) {
-		const char *name = cJSON_GetStringValue(user);
+		struct worker_user_entry entry;
+		const char *name;
 
+		worker_message_user(user, &entry);
+		name = entry.name;
+		fuzz_check(entry.project == NULL || (entry.project[0] != 0 && strlen(entry.project) < PROJECT_NAME_SIZE));
+		fuzz_check(entry.max_calls == 0 || (entry.project != NULL && entry.max_calls <= WORKER_CAPACITY_MAX));
 		fuzz_check(name != NULL && name[0] != 0 && strlen(name) < CALL_USER_SIZE);
 		fuzz_check(strpbrk(name, " \n\r\t\x1b\x7f") == NULL);
 	}

@@ -126,7 +126,7 @@ static void say_welcome(void)
 	turn();
 }
 
-static void begin_with(const char *const *users, size_t count)
+static void begin_with(const struct dataplane_user *users, size_t count)
 {
 	struct dataplane_config config = {.path = path, .name = "w1", .users = users, .user_count = count, .capacity = 7};
 
@@ -143,10 +143,12 @@ static void begin_with(const char *const *users, size_t count)
 
 static void begin(void)
 {
-	static const char *const users[] = {"admin2", "agent4"};
+	static const struct dataplane_user users[] = {
+		{.name = "admin2"}, {.name = "agent4", .project = "acme", .max_calls = 50}, {.name = "zoe", .project = "free"}};
 
-	begin_with(users, 2);
-	ck_assert_str_eq(hear(), "{\"hello\":{\"users\":[\"admin2\",\"agent4\"],\"abi\":1,\"name\":\"w1\",\"capacity\":7}}");
+	begin_with(users, 3);
+	ck_assert_str_eq(hear(), "{\"hello\":{\"users\":[\"admin2\",{\"name\":\"agent4\",\"project\":\"acme\",\"max_calls\":50},{"
+				 "\"name\":\"zoe\",\"project\":\"free\"}],\"abi\":1,\"name\":\"w1\",\"capacity\":7}}");
 	say_welcome();
 	ck_assert_uint_eq(seen.welcomes, 1);
 }
@@ -226,7 +228,7 @@ END_TEST
 
 START_TEST(test_dataplane_link_welcome_first)
 {
-	static const char *const users[] = {"a"};
+	static const struct dataplane_user users[] = {{.name = "a"}};
 
 	begin_with(users, 1);
 	hear();
@@ -250,12 +252,12 @@ END_TEST
 START_TEST(test_dataplane_link_many_users)
 {
 	static char names[2000][64];
-	static const char *users[2000];
+	static struct dataplane_user users[2000];
 	size_t heard = 0, packets = 0;
 
 	for (size_t i = 0; i < 2000; i++) {
 		snprintf(names[i], sizeof(names[i]), "user-with-a-rather-long-name-%zu@example.com", i);
-		users[i] = names[i];
+		users[i].name = names[i];
 	}
 	begin_with(users, 2000);
 	while (heard < 2000) {

@@ -149,6 +149,20 @@ static const struct {
 		"users[2].name: the same name as users[0]"},
 	{"{\"gemini\":{\"model\":\"m\",\"api_version\":\"v2\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
 		"gemini.api_version: is not one of \"v1beta\", \"v1alpha\", \"v1\""},
+	{"{" GEMINI ",\"projects\":[{\"name\":\"p\"}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"project\":\"P\"}]}",
+		"users[0].project: is none of the 1 projects"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"project\":\"p\"}]}",
+		"users[0].project: is none of the 0 projects"},
+	{"{" GEMINI
+	 ",\"projects\":[{\"name\":\"p\"},{\"name\":\"q\"},{\"name\":\"p\"}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY
+	 "\"}]}",
+		"projects[2].name: the same name as projects[0]"},
+	{"{" GEMINI ",\"projects\":[{\"name\":\"p\"},{\"name\":\"q\"}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY
+	 "\",\"project\":\"p\"},{\"name\":\"b\",\"api_key\":\"another-key\",\"project\":\"q\"},{\"name\":\"c\",\"api_key\":\"" KEY
+	 "\",\"project\":\"q\"}]}",
+		"users[2].project: is another than that of users[0], which has the same key"},
+	{"{" GEMINI ",\"projects\":[{\"name\":\"p\",\"max_calls\":0}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"projects[0].max_calls: is not in 1..1000000"},
 	{"{\"gemini\":{},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}", "gemini.model: is missing"},
 	{"{\"gemini\":{\"model\":\"m?key=1\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
 		"gemini.model: is not a model name such as \"gemini-3.8-live\""},
@@ -377,6 +391,42 @@ START_TEST(test_users_checks_file)
 }
 END_TEST
 
+/* Users with one key are one project's, whether they say so or not. */
+START_TEST(test_users_finds_projects)
+{
+	static const struct {
+		const char *name, *project, *key_first;
+	} cases[] = {{"a", "p", "a"}, {"b", "p", "a"}, {"c", NULL, "c"}, {"d", NULL, "c"}, {"e", "q", "e"}, {"f", "p", "f"},
+		{"g", "p", "a"}};
+	struct vl_errors errors = {0};
+	struct users *u =
+		parse("{" GEMINI ",\"projects\":[{\"name\":\"q\"},{\"name\":\"p\",\"max_calls\":50,\"handshakes_per_second\":5}],"
+		      "\"users\":["
+		      "{\"name\":\"a\",\"api_key\":\"key-number-1\"},"
+		      "{\"name\":\"b\",\"api_key\":\"key-number-1\",\"project\":\"p\"},"
+		      "{\"name\":\"c\",\"api_key\":\"key-number-2\"},"
+		      "{\"name\":\"d\",\"api_key\":\"key-number-2\"},"
+		      "{\"name\":\"e\",\"api_key\":\"key-number-3\",\"project\":\"q\"},"
+		      "{\"name\":\"f\",\"api_key\":\"key-number-4\",\"project\":\"p\"},"
+		      "{\"name\":\"g\",\"api_key\":\"key-number-1\",\"project\":\"p\"}]}",
+			&errors);
+
+	ck_assert_msg(u != NULL, "%s", errors.errors[0].text);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct user *user = users_find(u, cases[i].name);
+
+		ck_assert_str_eq(user->key_first->name, cases[i].key_first);
+		ck_assert_msg((user->in_project != NULL) == (cases[i].project != NULL), "%s", cases[i].name);
+		if (cases[i].project != NULL)
+			ck_assert_str_eq(user->in_project->name, cases[i].project);
+	}
+	ck_assert_uint_eq(users_find(u, "a")->in_project->max_calls, 50);
+	ck_assert_uint_eq(users_find(u, "a")->in_project->handshakes_per_second, 5);
+	ck_assert_uint_eq(users_find(u, "e")->in_project->max_calls, 0);
+	users_free(u);
+}
+END_TEST
+
 /* A CA file that cannot be used is an error of the users file, not a line in the log. */
 START_TEST(test_users_checks_ca_file)
 {
@@ -436,6 +486,7 @@ int main(void)
 #endif
 	suite_add_tcase(suite, tc);
 	unit_add(suite, "sealed", test_users_opens_sealed_keys, test_users_refuses_sealed_keys);
+	unit_add(suite, "projects", test_users_finds_projects);
 	unit_add(suite, "reload", test_users_retires);
 	unit_add(suite, "file", test_users_checks_file, test_users_checks_ca_file);
 	return unit_run(suite);

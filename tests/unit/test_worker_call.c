@@ -127,7 +127,7 @@ static void begin(void)
 	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
 	worker_gate_start(&worker);
 	users = (struct users){.gemini = {.model = "m", .rotate_after_s = SESSION_ROTATE_AFTER_S}};
-	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users};
+	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users, .key_first = &user};
 }
 
 static void start(void)

@@ -608,13 +608,133 @@ START_TEST(test_workers_serve_only_users_of_their_shard)
 	link = attach("w", "[\"admin2\", \"team-b\"]", 1);
 	say(link, "{\"users\": [\"team-c\"]}");
 	ck_assert_int_eq(workers_choose(t.workers, "team-c"), 0);
-	say(link, "{\"users\": [\"agent4\"]}");
+	say(link, "{\"users\": [{\"name\": \"agent4\", \"project\": \"p\"}]}");
 	ck_assert_int_eq(workers_choose(t.workers, "agent4"), -ENOENT);
 	ck_assert_uint_eq(t.lost, 1);
 	ck_assert_ptr_nonnull(strstr(t.reason, "user agent4 is not in workers.shards"));
 	close(link);
 	run();
 	shards[0].user_count = 0;
+}
+END_TEST
+
+static void end_call(struct call *call)
+{
+	workers_close(t.workers, call->worker, call, "deleted");
+	workers_forget(t.workers, call);
+	calls_remove(t.calls, call, t.now_ms);
+}
+
+/* Calls count for their project over all workers that name it, until they end, whatever becomes of the workers. */
+START_TEST(test_workers_limit_calls_of_a_project)
+{
+	int one = attach("one", "[{\"name\": \"a\", \"project\": \"p\", \"max_calls\": 3}, \"free\"]", 9);
+	int two = attach(
+		"two", "[{\"name\": \"b\", \"project\": \"p\", \"max_calls\": 3}, {\"name\": \"c\", \"project\": \"q\"}]", 9);
+	struct call *calls[3], *more;
+	struct workers_limit limit = {0};
+
+	calls[0] = add_call("a", 1, 0);
+	calls[1] = add_call("b", 2, 1);
+	ck_assert(!workers_limited(t.workers, 0, "a", &limit));
+	calls[2] = add_call("a", 3, 0);
+	ck_assert(workers_limited(t.workers, 0, "a", &limit));
+	ck_assert(workers_limited(t.workers, 1, "b", &limit));
+	ck_assert_str_eq(limit.project->key.name, "p");
+	ck_assert_uint_eq(limit.max_calls, 3);
+	ck_assert_uint_eq(limit.project->calls, 3);
+	ck_assert_uint_eq(limit.project->refused, 2);
+	ck_assert(!workers_limited(t.workers, 0, "free", &limit));
+	ck_assert(!workers_limited(t.workers, 1, "c", &limit));
+
+	/* A worker that is gone takes no call from the count: they wait for another one. */
+	close(one);
+	run();
+	ck_assert(workers_limited(t.workers, 1, "b", &limit));
+	one = attach("one", "[{\"name\": \"a\", \"project\": \"p\", \"max_calls\": 3}]", 9);
+	ck_assert_int_eq(workers_choose(t.workers, "a"), 0);
+	calls[0]->worker = calls[2]->worker = 0;
+	workers_open(t.workers, 0, calls[0]); /* goes on: counted once */
+	workers_open(t.workers, 0, calls[2]);
+	ck_assert_uint_eq(calls[0]->project->calls, 3);
+	end_call(calls[1]);
+	ck_assert(!workers_limited(t.workers, 0, "a", &limit));
+	end_call(calls[0]);
+	end_call(calls[2]);
+	more = add_call("a", 9, 0);
+	ck_assert_uint_eq(more->project->calls, 1);
+	end_call(more);
+	close(one);
+	close(two);
+	run();
+}
+END_TEST
+
+/* A reload changes limits and projects: new calls meet the new ones, those that are up keep counting where they began. */
+START_TEST(test_workers_limits_change)
+{
+	int link = attach("w", "[{\"name\": \"a\", \"project\": \"p\", \"max_calls\": 1}]", 9), other;
+	struct call *first = add_call("a", 1, 0), *second;
+	struct workers_limit limit = {0};
+
+	ck_assert(workers_limited(t.workers, 0, "a", &limit));
+	say(link, "{\"users\": [{\"name\": \"a\", \"project\": \"p\", \"max_calls\": 2}]}");
+	ck_assert(!workers_limited(t.workers, 0, "a", &limit));
+	/* Two workers of one account that disagree: the smallest. */
+	other = attach("w2", "[{\"name\": \"a\", \"project\": \"p\", \"max_calls\": 1}]", 9);
+	ck_assert(workers_limited(t.workers, 0, "a", &limit));
+	ck_assert_uint_eq(limit.max_calls, 1);
+	close(other);
+	run();
+	ck_assert(!workers_limited(t.workers, 0, "a", &limit));
+
+	say(link, "{\"users\": [{\"name\": \"a\", \"project\": \"q\", \"max_calls\": 1}]}");
+	ck_assert_str_eq(first->project->key.name, "p");
+	ck_assert(!workers_limited(t.workers, 0, "a", &limit));
+	second = add_call("a", 2, 0);
+	ck_assert_str_eq(second->project->key.name, "q");
+	ck_assert(workers_limited(t.workers, 0, "a", &limit));
+	say(link, "{\"users\": [\"a\"]}");
+	ck_assert(!workers_limited(t.workers, 0, "a", &limit));
+	end_call(first);
+	end_call(second);
+	close(link);
+	run();
+}
+END_TEST
+
+/* The name of somebody else's project is not that project. */
+START_TEST(test_workers_projects_are_of_an_account)
+{
+	struct project *projects = NULL, *ours = projects_hold(&projects, 1000, "p"),
+		       *theirs = projects_hold(&projects, 1001, "p");
+
+	ck_assert_ptr_ne(ours, theirs);
+	ck_assert_ptr_eq(projects_hold(&projects, 1000, "p"), ours);
+	projects_release(&projects, ours);
+	projects_release(&projects, theirs);
+	projects_release(&projects, ours);
+	projects_release(&projects, NULL);
+	ck_assert_ptr_null(projects);
+}
+END_TEST
+
+START_TEST(test_workers_refuse_wrong_projects)
+{
+	static const char *const users[] = {"[{}]", "[{\"name\": \"a\"}]", "[{\"name\": \"a\", \"project\": \"\"}]",
+		"[{\"name\": \"a\", \"project\": \"p q\"}]", "[{\"name\": \"a b\", \"project\": \"p\"}]",
+		"[{\"name\": \"a\", \"project\": \"p\", \"max_calls\": 0}]",
+		"[{\"name\": \"a\", \"project\": \"p\", \"limit\": 1}]", "[{\"name\": 1, \"project\": \"p\"}]",
+		"[{\"project\": \"p\"}]",
+		"[{\"name\": \"a\", \"project\": \"0123456789012345678901234567890123456789012345678901234567890123\"}]"};
+	int link = attach("w", "[]", 1);
+
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
+		say(link, "{\"users\": %s}", users[i]);
+		ck_assert_msg(workers_at(t.workers, 0)->messages_refused == i + 1, "%s", users[i]);
+	}
+	close(link);
+	run();
 }
 END_TEST
 
@@ -641,6 +761,10 @@ int main(void)
 	tcase_add_test(tcase, test_workers_a_broken_ring_cuts_off);
 	tcase_add_test(tcase, test_workers_without_descriptors);
 	tcase_add_test(tcase, test_workers_serve_only_users_of_their_shard);
+	tcase_add_test(tcase, test_workers_limit_calls_of_a_project);
+	tcase_add_test(tcase, test_workers_limits_change);
+	tcase_add_test(tcase, test_workers_projects_are_of_an_account);
+	tcase_add_test(tcase, test_workers_refuse_wrong_projects);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
