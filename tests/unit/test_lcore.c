@@ -321,7 +321,8 @@ START_TEST(test_learn_rate)
 	/* A burst of a quarter of a second of the address's quarter of the total, and a few more for the time this took. */
 	ck_assert_uint_ge(waiting, 620);
 	ck_assert_uint_le(waiting, 1500);
-	ck_assert_uint_eq(dropped(DROP_LEARN_RATE), 2000 - waiting);
+	/* A machine that takes long lets more pass, up to what the ring to the control thread holds. */
+	ck_assert_uint_eq(dropped(DROP_LEARN_RATE) + dropped(DROP_LEARN_FULL), 2000 - waiting);
 }
 END_TEST
 
@@ -669,11 +670,11 @@ static void send_record(
 	vl_ring_publish(&theirs[worker].down[0]);
 }
 
-/* Turn until the port has sent a packet, or 50 ms have passed. Copies its RTP, returns its length. */
-static unsigned int sent(uint8_t rtp_bytes[256])
+/* Turn until the port has sent a packet, or `ms` have passed. Copies its RTP, returns its length. */
+static unsigned int sent_within(uint8_t rtp_bytes[256], unsigned int ms)
 {
 	static struct packet_local caller = {.address_count = 1, .rtp_port = 18920, .mac = {2, 0, 0, 0, 0, 9}};
-	uint64_t end = rte_rdtsc() + rte_get_tsc_hz() / 20;
+	uint64_t end = rte_rdtsc() + rte_get_tsc_hz() / 1000 * ms;
 	void *mbuf;
 
 	ip_address_parse("192.168.50.50", &caller.addresses[0]);
@@ -693,6 +694,12 @@ static unsigned int sent(uint8_t rtp_bytes[256])
 		}
 	}
 	return 0;
+}
+
+/* 2 s are long for a beat, and no more than a machine may take that does something else. */
+static unsigned int sent(uint8_t rtp_bytes[256])
+{
+	return sent_within(rtp_bytes, 2000);
 }
 
 static uint32_t read32(const uint8_t *at)
@@ -887,7 +894,8 @@ START_TEST(test_commands)
 	for (uint8_t i = 1; i <= 2; i++)
 		send_record(0, VL_RECORD_FRAME, 3, 77, 0, 160, i);
 	send_record(0, VL_RECORD_MARK, 3, 77, 0, 0, 0);
-	ck_assert_uint_eq(sent(bytes), 0);
+	for (unsigned int i = 0; i < 40 && dropped(DROP_TX_NO_NEIGHBOUR) < 2; i++)
+		ck_assert_uint_eq(sent_within(bytes, 50), 0);
 	ck_assert_uint_ge(dropped(DROP_TX_NO_NEIGHBOUR), 2);
 	ck_assert_uint_eq(records(0, NULL, NULL), 0);
 	ck_assert_uint_eq(session->playout.packets, 0);
@@ -925,7 +933,7 @@ START_TEST(test_commands)
 	change.type = LCORE_PLAYOUT_STOP;
 	lcore_command(lcore, &change);
 	lcore_turn(lcore);
-	ck_assert_uint_eq(sent(bytes), 0);
+	ck_assert_uint_eq(sent_within(bytes, 50), 0);
 	ck_assert_uint_eq(wheel_count(lcore_private(lcore)->wheel), 0);
 	send_record(0, VL_RECORD_FRAME, 3, 77, 0, 160, 9);
 	lcore_turn(lcore);
@@ -1000,7 +1008,7 @@ START_TEST(test_tx_full_and_no_buffer)
 	start_playout(open_session(3, 77, 0, 18920, 7), true);
 	while ((held[count] = rte_pktmbuf_alloc(pool)) != NULL)
 		count++;
-	ck_assert_uint_eq(sent(bytes), 0);
+	ck_assert_uint_eq(sent_within(bytes, 50), 0);
 	ck_assert_uint_ge(dropped(DROP_TX_NO_BUFFER), 1);
 	rte_pktmbuf_free_bulk(held, count);
 	ck_assert_uint_eq(sent(bytes), 172);
@@ -1028,6 +1036,7 @@ static void *stop_soon(void *unused)
 START_TEST(test_run)
 {
 	pthread_t thread;
+	uint64_t begun = rte_rdtsc(), beats;
 
 	start_playout(open_session(3, 77, 0, 18920, 7), true);
 	rte_rcu_qsbr_thread_offline(session_table_qsbr(table), 0);
@@ -1036,8 +1045,10 @@ START_TEST(test_run)
 	ck_assert_int_eq(pthread_create(&thread, NULL, stop_soon, NULL), 0);
 	ck_assert_int_eq(lcore_run(lcore), 0);
 	pthread_join(thread, NULL);
+	/* 200 ms, or as long as it took on a machine that does something else. */
+	beats = (rte_rdtsc() - begun) * 50 / rte_get_tsc_hz();
 	ck_assert_uint_ge(lcore->counters.frames, 5);
-	ck_assert_uint_le(lcore->counters.frames, 13);
+	ck_assert_uint_le(lcore->counters.frames, beats + 3);
 	ck_assert_uint_gt(lcore->counters.total_tsc, 0);
 	ck_assert_uint_lt(lcore->counters.busy_tsc, lcore->counters.total_tsc / 2);
 }
