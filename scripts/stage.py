@@ -29,6 +29,8 @@ BINARIES = {
     "voxlane-rtp-caller": "tests/tools/voxlane-rtp-caller",
     "rtp_attacker": "tests/tools/rtp_attacker",
     "fake_dataplane": "tests/tools/fake_dataplane",
+    "voxlane-dataplane-table-ssrc-only": "tests/oracle/voxlane-dataplane-table-ssrc-only",
+    "voxlane-tone-mark": "tests/tools/voxlane-tone-mark",
     "voxlane-audio-match": "tests/tools/voxlane-audio-match",
 }
 

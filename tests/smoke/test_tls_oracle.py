@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The watermark oracle through TLS: real callers, the real data plane, real workers and the emulator of Gemini Live. What each caller says and what the model
+answers under each key carries an identity in every 20 ms (tests/tools/tone_mark.h); every window of what each key heard and of what each caller heard is judged.
+All callers come from one address with one SSRC and the same sequence numbers, some disordered, some barging in; then all calls end and begin again, from each other's ports.
+
+VL_TLS_CALLS, VL_TLS_SECONDS: size of it (VL_ORACLE_LONG=1: 160 calls, 60 s each round)."""
+
+import json
+import os
+import time
+
+from harness import SmokeCase, main, measured, scene, stage
+
+LONG = os.environ.get("VL_ORACLE_LONG") == "1"
+CALLS = int(os.environ.get("VL_TLS_CALLS", "160" if LONG else "64"))
+SECONDS = int(os.environ.get("VL_TLS_SECONDS", "60" if LONG else "14"))
+SSRC = 0xca110000  # where every SIPp process begins
+SAY_S, PAUSE_MS, ANSWER_S = 2, 5500, 3
+FIRST_PORT = 30000
+MOST_EDGE = 0.1  # of windows with sound: where it begins, ends or a packet was late
+HOP_MS = 10
+
+
+class Verdicts:
+    """Sums of what voxlane-tone-mark said."""
+
+    def __init__(self, results):
+        self.total = {key: sum(r[key] for r in results) for key in ("samples", "silent", "own", "edge", "foreign")}
+        self.bytes = 2 * self.total["samples"]
+        self.wrong = [f"identity {r['identity']}: {r['foreign']} foreign windows, of {r['heard']}" for r in results if r["foreign"]]
+
+    @property
+    def edge_share(self):
+        return self.total["edge"] / max(1, self.total["own"] + self.total["edge"])
+
+
+class TlsOracle(SmokeCase):
+    def judge(self, recordings):
+        """`recordings`: (identity, side, file)."""
+        arguments = [str(word) for recording in recordings for word in recording]
+        return json.loads(stage.run(stage.binary("voxlane-tone-mark"), "judge", *arguments))
+
+    def prepare(self, calls, program="voxlane-dataplane"):
+        """Two workers that share the users; user k says identity 2k and is answered with 2k + 1."""
+        s = self.scene
+        self.names = [f"u{k}" for k in range(calls)]
+        for k in range(calls):
+            stage.run(stage.binary("voxlane-tone-mark"), "write", 2 * k, 8000, SAY_S, s.path(f"say-{k}.wav"))
+            stage.run(stage.binary("voxlane-tone-mark"), "write", 2 * k + 1, 24000, ANSWER_S, s.path(f"answer-{k}.wav"))
+        people = [scene.User(name, answers=[s.path(f"answer-{k}.wav")]) for k, name in enumerate(self.names)]
+        s.start_emulator(people)
+        s.start_plane(s.configuration(sessions={"max": 2 * calls + 16, "quarantine_s": 1}), program=program)
+        for number in range(2):
+            s.start_worker(f"worker-{number}", people[number::2])
+
+    def round(self, name, seconds, shift):
+        """Every user in a call for a while, user k from port k + shift; returns [(k, caller, session, local)], all finished."""
+        s = self.scene
+        placed = []
+        for k, user in enumerate(self.names):
+            port = FIRST_PORT + 2 * ((k + shift) % len(self.names))
+            reply = s.create(user, port)
+            options = ["--start-delay-ms", 1500 + k * 131 % 3000, "--pause-ms", PAUSE_MS, "--repeat", 0, "--duration-s", seconds, "--seed", k + 1]
+            if k % 3 == 0:
+                options += ["--reorder", 1, "--duplicate", 1]
+            if k % 4 == 1:
+                options += ["--talk-when-hearing-ms", 900]
+            caller = s.start_caller(f"{name}-{k}", port, reply["local"], "--wav", s.path(f"say-{k}.wav"), "--ssrc", SSRC, "--start-seq", 1,
+                                    "--record", s.path(f"{name}-{k}.wav"), *options)
+            placed.append((k, caller, reply["session"]))
+        reports = [s.report(caller, seconds + 60) for _, caller, _ in placed]
+        for _, _, session in placed:
+            s.control.call("session.delete", session=session)
+        return reports
+
+    def heard_by_callers(self, *rounds):
+        return self.judge([(2 * k + 1, "right", self.scene.path(f"{name}-{k}.wav")) for name in rounds for k in range(len(self.names))])
+
+    def heard_by_keys(self):
+        self.scene.stats()  # brings every file up to date
+        files = [(2 * k, "mono", file) for k, name in enumerate(self.names) for file in sorted(self.scene.heard_directory.glob(f"{name}-*.wav"))]
+        return self.judge(files)
+
+    def test_every_call_hears_only_its_own(self):
+        s = self.scene
+        self.prepare(CALLS)
+        begin = time.monotonic()
+        reports = self.round("first", SECONDS, 0)
+        time.sleep(1.2)  # the quarantine
+        reports += self.round("second", SECONDS, CALLS // 2)
+        took = time.monotonic() - begin
+        up, down = self.heard_by_keys(), self.heard_by_callers("first", "second")
+        keys, callers = Verdicts(up), Verdicts(down)
+        refused = {reason: count for reason, count in s.drops().items() if count}
+        measured(f"{CALLS} calls through TLS at once, twice, {took:.0f} s: {keys.bytes:,} bytes heard by {CALLS} keys, {keys.total['own']:,} windows their own, "
+                 f"{keys.total['edge']:,} at edges, {keys.total['foreign']} foreign")
+        measured(f"{callers.bytes:,} bytes heard by callers, {callers.total['own']:,} windows their own, {callers.total['edge']:,} at edges, "
+                 f"{callers.total['foreign']} foreign; {sum(r['received'] for r in reports):,} RTP packets, {sum(r['lost'] for r in reports)} lost; refused: {refused}")
+        self.assertEqual(keys.wrong + callers.wrong, [])
+        self.assertEqual(len(up), 2 * CALLS, "not every call had one conversation")
+        # The oracle must have had something to judge, from everybody.
+        for result in up:
+            self.assertGreater(result["own"] * HOP_MS, 0.7 * 1000 * SAY_S, f"what identity {result['identity']} said was hardly heard")
+        for result in down:
+            self.assertGreater(result["own"] * HOP_MS, 500, f"the caller of identity {result['identity']} hardly heard an answer")
+        self.assertLess(keys.edge_share, MOST_EDGE)
+        self.assertLess(callers.edge_share, MOST_EDGE)
+        self.assertEqual(sum(r["foreign"] for r in reports), 0, "RTP from another place or SSRC")
+        stats = s.stats()
+        self.assertEqual((stats["refused_keys"], sum(key["foreign_handles"] for key in stats["keys"].values())), (0, 0))
+
+    def test_oracle_notices_ssrc_alone(self):
+        """With a session table that forgets the source, one SSRC for all callers is one call for all of them."""
+        self.prepare(6, "voxlane-dataplane-table-ssrc-only")
+        self.round("planted", 9, 0)
+        wrong = Verdicts(self.heard_by_keys()).wrong
+        for line in wrong[:3]:
+            print(f"# noticed: {line}")
+        self.assertTrue(wrong, "voices of others went unnoticed")
+
+
+if __name__ == "__main__":
+    main()
