@@ -43,6 +43,7 @@ struct call {
 	char reason[CALL_TEXT_SIZE];
 	char caller_text[CALL_TEXT_SIZE], model_text[CALL_TEXT_SIZE]; /* last transcripts */
 	bool caller_text_open, model_text_open;			      /* more of it is to come */
+	struct call_record *record;				      /* call_records.c; NULL: none is kept */
 
 	/* calls.c only */
 	UT_hash_handle by_uuid;

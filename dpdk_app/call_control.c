@@ -13,6 +13,7 @@
 #include <rte_cycles.h>
 
 #include "../shared/log.h"
+#include "call_records.h"
 #include "events.h"
 #include "media.h"
 #include "next_hops.h"
@@ -283,6 +284,7 @@ struct call *call_control_begin(struct dataplane *dataplane, const struct call_r
 	open_session(dataplane, call);
 	take_evicted(dataplane, &verdict);
 	start_playout(dataplane, call, request->ssrc_known, request->ssrc);
+	call_records_begin(dataplane, call);
 	worker_calls_place(dataplane, call, false); /* check_request() found one in this very turn */
 	announce(dataplane, call);
 	if (verdict.action == BINDING_BIND)
@@ -360,7 +362,7 @@ static void tell_bound(struct dataplane *dataplane, const struct call *call, con
 
 	if (!event_wanted(dataplane, EVENT_SESSION_BOUND))
 		return;
-	params = event_of_call(call);
+	params = event_of_call_now(dataplane, call);
 	event_add_endpoint(params, "remote", &from);
 	cJSON_AddNumberToObject(params, "ssrc", call->flow.ssrc);
 	cJSON_AddBoolToObject(params, "first", verdict->first);
@@ -387,6 +389,7 @@ bool call_control_bind(struct dataplane *dataplane, const struct binding_verdict
 	atomic_fetch_add_explicit(&dataplane->counters.locks, 1, memory_order_relaxed);
 	vl_log_always("%s RTP session %s to SSRC %u from (%s, %u)", verdict->first ? "Locked" : "Re-locked", call->uuid,
 		call->flow.ssrc, ip_address_format(&from.address, text), from.port);
+	call_records_bound(dataplane, call);
 	send_to(dataplane, call, &from);
 	if (call->flow.ssrc == call->send_ssrc)
 		change_ssrc(dataplane, call);
@@ -413,6 +416,7 @@ void call_control_end(struct dataplane *dataplane, struct call *call, const char
 	unbind(dataplane, call);
 	binding_close(dataplane->binding, call->ref, dataplane->now_ms, &unbound);
 	commands_send(dataplane->commands, call->lcore, &stop);
+	call_records_end(dataplane, call, reason);
 	if (event_wanted(dataplane, EVENT_SESSION_ENDED)) {
 		cJSON *params = call_describe(dataplane, call);
 

@@ -91,6 +91,10 @@ struct config {
 		uint32_t timeout_s;
 	} drain;
 	struct {
+		char path[CONFIG_PATH_SIZE], journal[CONFIG_PATH_SIZE]; /* path empty: no records */
+		uint32_t mode, max_mb, sync_ms;
+	} records;
+	struct {
 		bool sleep;
 	} lcores;
 	struct {

@@ -232,6 +232,23 @@ static const struct vl_setting drain_table[] = {
 		.meaning = "how long calls may go on after SIGTERM before they are ended"},
 	END};
 
+static const struct vl_setting records_table[] = {
+	{IN_CONFIG("path", records.path, STRING), .min = 2, .valid = vl_setting_path, .expected = VL_PATH_EXPECTED,
+		.meaning = "file to which every call appends one line of JSON when it has ended; none means no records"},
+	{IN_CONFIG("journal", records.journal, STRING), .min = 2, .valid = vl_setting_path, .expected = VL_PATH_EXPECTED,
+		.fallback = "\"/run/voxlane/records\"",
+		.meaning = "directory in memory (tmpfs) that keeps what is known of calls that are up, so that no kill loses it"},
+	{IN_CONFIG("mode", records.mode, TEXT), .parse = parse_mode, .expected = MODE_EXPECTED, .fallback = "\"0640\"",
+		.meaning = "file mode of the records, which hold what was said"},
+	{IN_CONFIG("max_mb", records.max_mb, INTEGER), .max = 1048576, .fallback = "0", .unit = "MiB",
+		.meaning = "a file of this size is renamed to `path`-TIME and a new one begun; 0 leaves that to others, such as "
+			   "logrotate"},
+	{IN_CONFIG("sync_ms", records.sync_ms, INTEGER), .max = 3600000, .fallback = "1000", .unit = "ms",
+		.meaning =
+			"how long a record may be with the kernel only (a kill does not lose it, a power cut does); 0 asks the "
+			"disk after each"},
+	END};
+
 static const struct vl_setting lcores_table[] = {
 	{IN_CONFIG("sleep", lcores.sleep, BOOL), .fallback = "true",
 		.meaning = "packet cores sleep for microseconds while there is nothing to do; false for dedicated cores"},
@@ -259,4 +276,5 @@ const struct vl_setting config_table[] = {
 	GROUP("learning", learning_table, "how much attention unknown flows get"),
 	GROUP("workers", workers_table, "processes that hold the conversations"),
 	GROUP("sockets", sockets_table, "where other programs connect"), GROUP("drain", drain_table, "shutting down"),
+	GROUP("records", records_table, "one record of each call, see call-records.md"),
 	GROUP("lcores", lcores_table, "packet cores"), GROUP("log", log_table, "log lines on standard error"), END};

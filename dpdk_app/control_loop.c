@@ -15,6 +15,7 @@
 #include "../shared/clock.h"
 #include "../shared/log.h"
 #include "call_control.h"
+#include "call_records.h"
 #include "media.h"
 #include "next_hops.h"
 #include "worker_calls.h"
@@ -90,6 +91,7 @@ static void turn(struct loop *loop)
 	control_socket_poll(dataplane->control);
 	worker_calls_run(dataplane);
 	call_control_run(dataplane);
+	call_records_run(dataplane);
 	if (dataplane->now_ms >= loop->neighbours_ms) {
 		next_hops_run(dataplane->next_hops, dataplane->now_ms);
 		loop->neighbours_ms = dataplane->now_ms + NEIGHBOURS_MS;

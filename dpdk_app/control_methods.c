@@ -323,6 +323,10 @@ static int system_info(void *context, const cJSON *params, cJSON **result, struc
 	cJSON_AddNumberToObject(info, "ambiguous", (double)counts.ambiguous);
 	cJSON_AddNumberToObject(info, "without_worker", dataplane->calls_without_worker);
 	cJSON_AddNumberToObject(info, "workers", workers_attached(dataplane->workers));
+	if (dataplane->records != NULL)
+		cJSON_AddStringToObject(info, "records", dataplane->config->records.path);
+	else
+		cJSON_AddNullToObject(info, "records");
 	cJSON_AddNumberToObject(info, "mempool_size", dataplane->pool->size);
 	cJSON_AddNumberToObject(info, "mempool_in_use", rte_mempool_in_use_count(dataplane->pool));
 	return 0;

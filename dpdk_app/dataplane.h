@@ -20,6 +20,7 @@
 #include "port.h"
 #include "workers.h"
 
+struct call_records;
 struct flow_rules;
 struct media;
 struct next_hops;
@@ -67,6 +68,7 @@ struct dataplane {
 	struct media *media;
 	struct workers *workers;
 	struct control_socket *control;
+	struct call_records *records; /* NULL: none are written */
 	struct control_counters counters;
 
 	/* Grace of each worker slot's channel, worker_calls.c. */

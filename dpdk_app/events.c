@@ -35,6 +35,14 @@ cJSON *event_of_call(const struct call *call)
 	return params;
 }
 
+cJSON *event_of_call_now(const struct dataplane *dataplane, const struct call *call)
+{
+	cJSON *params = event_of_call(call);
+
+	cJSON_AddNumberToObject(params, "at_ms", (double)(dataplane->now_ms - call->created_ms));
+	return params;
+}
+
 cJSON *event_add_endpoint(cJSON *object, const char *name, const struct endpoint *endpoint)
 {
 	cJSON *added = cJSON_AddObjectToObject(object, name);

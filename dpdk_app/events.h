@@ -28,6 +28,9 @@ void event_send(struct dataplane *dataplane, enum event event, cJSON *params);
 /* The event's parameters with "session" and "user" of a call set; NULL without memory, which the cJSON_Add functions take. */
 cJSON *event_of_call(const struct call *call);
 
+/* The same with "at_ms", milliseconds since the call was created. */
+cJSON *event_of_call_now(const struct dataplane *dataplane, const struct call *call);
+
 /* Add {"address", "port"} under `name`. */
 cJSON *event_add_endpoint(cJSON *object, const char *name, const struct endpoint *endpoint);
 

@@ -22,6 +22,7 @@
 #include "../shared/clock.h"
 #include "../shared/log.h"
 #include "call_control.h"
+#include "call_records.h"
 #include "control_methods.h"
 #include "events.h"
 #include "flow_rules.h"
@@ -306,6 +307,18 @@ static int make_directory(struct dataplane *dataplane, const char *path)
 	return fail(dataplane, "cannot make the directory %s: %s", directory, strerror(errno));
 }
 
+static int start_records(struct dataplane *dataplane)
+{
+	const struct config *config = dataplane->config;
+	struct vl_error error;
+
+	if (config->records.path[0] != 0 && make_directory(dataplane, config->records.journal) < 0)
+		return -1;
+	if (call_records_start(dataplane, &error) < 0)
+		return fail(dataplane, "records: %s", error.text);
+	return 0;
+}
+
 static int start_workers(struct dataplane *dataplane)
 {
 	const struct config *config = dataplane->config;
@@ -389,6 +402,7 @@ static const struct start_stage stages[] = {
 	{"session table", start_sessions, stop_sessions},
 	{"lcores", start_lcores, stop_lcores},
 	{"rules", start_rules, stop_rules},
+	{"call records", start_records, call_records_stop},
 	{"workers' socket", start_workers, stop_workers},
 	{"control socket", start_control, stop_control},
 	{"packet loops", start_loops, stop_loops},

@@ -15,6 +15,7 @@
 #include "../shared/histogram.h"
 #include "../shared/worker_stats.h"
 #include "call_control.h"
+#include "call_records.h"
 #include "flow_rules.h"
 #include "media.h"
 #include "next_hops.h"
@@ -62,6 +63,7 @@ static int show_info(struct dataplane *dataplane, const char *params, struct rte
 	struct neighbour_counts neighbours;
 	struct binding_counts binding;
 	struct control_socket_counts control;
+	struct call_records_counts records;
 
 	(void)params;
 	binding_count(dataplane->binding, &binding);
@@ -99,6 +101,13 @@ static int show_info(struct dataplane *dataplane, const char *params, struct rte
 	add_u64(to, "control_notifications", control.notifications);
 #define X(name, unit, meaning) add_u64(to, "control_" #name, LOAD(dataplane->counters.name));
 	TELEMETRY_CONTROL_COUNTERS(X)
+#undef X
+	call_records_count(dataplane, &records);
+#define X(name, unit, meaning) add_u64(to, "records_" #name, records.name);
+	CALL_RECORDS_COUNTERS(X)
+#undef X
+#define X(name, unit, meaning) add_u64(to, "records_" #name, records.writer.name);
+	RECORD_WRITER_COUNTERS(X)
 #undef X
 	return 0;
 }

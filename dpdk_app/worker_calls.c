@@ -12,7 +12,9 @@
 #include <rte_rcu_qsbr.h>
 
 #include "../shared/log.h"
+#include "call_records.h"
 #include "events.h"
+#include "worker_messages.h"
 
 _Static_assert(WORKERS_SLOTS == WORKERS_MAX && ROUTE_WORKERS == WORKERS_MAX, "a slot names the same worker everywhere");
 _Static_assert(CALL_NO_WORKER == SESSION_NO_WORKER, "so that it can be copied");
@@ -45,7 +47,7 @@ static void send_state(struct dataplane *dataplane, const struct call *call, con
 
 	if (!event_wanted(dataplane, EVENT_SESSION_STATE))
 		return;
-	params = event_of_call(call);
+	params = event_of_call_now(dataplane, call);
 	cJSON_AddStringToObject(params, "state", call->state);
 	if (call->reason[0] != 0)
 		cJSON_AddStringToObject(params, "reason", call->reason);
@@ -74,6 +76,7 @@ int worker_calls_place(struct dataplane *dataplane, struct call *call, bool agai
 	 */
 	if (!again)
 		route_give(route_of(dataplane, call), (uint8_t)slot);
+	call_records_worker(dataplane, call, workers_at(dataplane->workers, (unsigned int)slot)->name, NULL);
 	workers_open(dataplane->workers, (unsigned int)slot, call);
 	if (again) {
 		route_give(route_of(dataplane, call), (uint8_t)slot);
@@ -192,6 +195,7 @@ static void lost(void *context, unsigned int slot, const char *worker_name, cons
 		call->worker = CALL_NO_WORKER;
 		strcpy(call->state, "no-worker");
 		snprintf(call->reason, sizeof(call->reason), "worker %s: %s", worker_name, reason);
+		call_records_worker(dataplane, call, NULL, call->reason);
 		dataplane->calls_without_worker++;
 		count++;
 		send_state(dataplane, call, NULL);
@@ -218,18 +222,21 @@ static void state(void *context, struct call *call, const cJSON *message)
 	copy_text(call->reason, sizeof(call->reason), reason != NULL ? reason : "");
 	if (strcmp(call->state, "failed") == 0)
 		vl_log_warning("session %s of %s: the conversation failed: %s", call->uuid, call->user, call->reason);
+	call_records_note(dataplane, call, CALL_RECORD_STATE, message);
 	send_state(dataplane, call, code);
 	if (strcmp(call->state, "ready") == 0 && event_wanted(dataplane, EVENT_SESSION_READY))
-		event_send(dataplane, EVENT_SESSION_READY, event_of_call(call));
+		event_send(dataplane, EVENT_SESSION_READY, event_of_call_now(dataplane, call));
 }
 
-/* A worker's message as it is, with "user" added. */
-static cJSON *pass_on(const struct call *call, const cJSON *message)
+/* A worker's message as it is, with "user" and "at_ms" added. */
+static cJSON *pass_on(const struct dataplane *dataplane, const struct call *call, const cJSON *message)
 {
 	cJSON *params = cJSON_Duplicate(message, true);
 
 	cJSON_DeleteItemFromObjectCaseSensitive(params, "user");
+	cJSON_DeleteItemFromObjectCaseSensitive(params, "at_ms");
 	cJSON_AddStringToObject(params, "user", call->user);
+	cJSON_AddNumberToObject(params, "at_ms", (double)(dataplane->now_ms - call->created_ms));
 	return params;
 }
 
@@ -252,21 +259,26 @@ static void transcript(void *context, struct call *call, const cJSON *message)
 		take_text(call->caller_text, sizeof(call->caller_text), &call->caller_text_open, message);
 	else
 		take_text(call->model_text, sizeof(call->model_text), &call->model_text_open, message);
+	call_records_note(dataplane, call, CALL_RECORD_TRANSCRIPT, message);
 	if (event_wanted(dataplane, EVENT_SESSION_TRANSCRIPT))
-		event_send(dataplane, EVENT_SESSION_TRANSCRIPT, pass_on(call, message));
+		event_send(dataplane, EVENT_SESSION_TRANSCRIPT, pass_on(dataplane, call, message));
 }
 
 static void event(void *context, struct call *call, const cJSON *message)
 {
 	struct dataplane *dataplane = context;
 	enum event which = event_of_worker(cJSON_GetObjectItemCaseSensitive(message, "event")->valuestring);
-	cJSON *params;
+	cJSON *turn = NULL, *params;
 
-	if (which == EVENT_COUNT || !event_wanted(dataplane, which))
-		return;
-	params = pass_on(call, message);
-	cJSON_DeleteItemFromObjectCaseSensitive(params, "event");
-	event_send(dataplane, which, params);
+	if (which == EVENT_SESSION_TURN)
+		message = turn = worker_message_turn(message, dataplane->now_ms - call->created_ms);
+	call_records_note(dataplane, call, CALL_RECORD_EVENT, message);
+	if (which != EVENT_COUNT && event_wanted(dataplane, which)) {
+		params = pass_on(dataplane, call, message);
+		cJSON_DeleteItemFromObjectCaseSensitive(params, "event");
+		event_send(dataplane, which, params);
+	}
+	cJSON_Delete(turn);
 }
 
 const struct workers_ops worker_calls_ops = {

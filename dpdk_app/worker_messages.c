@@ -6,6 +6,7 @@
 #include "worker_messages.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../shared/link.h"
@@ -154,14 +155,57 @@ static int check_transcript(const cJSON *body, struct vl_error *error)
 	return 0;
 }
 
+static const char *const turn_times[] = {"caller_from_ms_ago", "caller_to_ms_ago", "model_from_ms_ago", "model_to_ms_ago", NULL};
+
+static int check_turn(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "event", "caller_from_ms_ago", "caller_to_ms_ago", "model_from_ms_ago",
+		"model_to_ms_ago", "response_ms", "underruns", "interrupted", NULL};
+	static const char *const numbers[] = {"response_ms", "underruns", NULL};
+	int64_t number;
+	bool flag;
+
+	if (vl_json_only(body, "event", members, error) < 0 || vl_json_get_bool(body, "event", "interrupted", &flag, error) < 0)
+		return -EINVAL;
+	for (size_t i = 0; turn_times[i] != NULL; i++) {
+		if (vl_json_get_integer(body, "event", turn_times[i], 0, UINT32_MAX, &number, error) < 0)
+			return -EINVAL;
+	}
+	for (size_t i = 0; numbers[i] != NULL; i++) {
+		if (vl_json_get_integer(body, "event", numbers[i], 0, UINT32_MAX, &number, error) < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
 static int check_event(const cJSON *body, struct vl_error *error)
 {
-	static const char *const events[] = {"interrupted", "generation_complete", "turn_complete", "go_away", "closed",
+	static const char *const events[] = {"interrupted", "generation_complete", "turn_complete", "turn", "go_away", "closed",
 		"tool_call", "usage", "resumed", NULL};
 
-	if (check_session(body, "event", error) < 0)
+	if (check_session(body, "event", error) < 0 || check_word(body, "event", "event", events, error) < 0)
 		return -EINVAL;
-	return check_word(body, "event", "event", events, error);
+	if (strcmp(cJSON_GetObjectItemCaseSensitive(body, "event")->valuestring, "turn") == 0)
+		return check_turn(body, error);
+	return 0;
+}
+
+cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms)
+{
+	cJSON *turn = cJSON_Duplicate(body, true);
+
+	for (size_t i = 0; turn != NULL && turn_times[i] != NULL; i++) {
+		const cJSON *ago = cJSON_GetObjectItemCaseSensitive(turn, turn_times[i]);
+		char name[32];
+
+		if (ago == NULL)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)(strlen(turn_times[i]) - strlen("_ago")), turn_times[i]);
+		/* A worker may have known the call longer than this data plane. */
+		cJSON_AddNumberToObject(turn, name, ago->valuedouble < (double)now_ms ? (double)now_ms - ago->valuedouble : 0);
+		cJSON_DeleteItemFromObjectCaseSensitive(turn, turn_times[i]);
+	}
+	return turn;
 }
 
 static const struct {

@@ -48,6 +48,12 @@ void worker_message_user(const cJSON *item, struct worker_user_entry *entry);
 /* The fields of a checked hello. */
 void worker_message_hello(const cJSON *body, struct worker_hello *hello);
 
+/*
+ * The event "turn" with times in milliseconds since the call was created instead of how long ago things were: "caller_from_ms" of
+ * "caller_from_ms_ago". Its other members stay. `now_ms`: the call's age. A new tree, NULL without memory.
+ */
+cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms);
+
 /* Print a message as the data plane sends it; NULL without memory. Free with cJSON_free(). */
 char *worker_message_welcome(uint32_t abi, const char *node, unsigned int lcores, uint64_t tsc_hz);
 char *worker_message_refused(const char *reason);

@@ -11,6 +11,7 @@
 
 #include <rte_rcu_qsbr.h>
 
+#include "dpdk_app/call_records.h"
 #include "dpdk_app/events.h"
 #include "dpdk_app/worker_calls.h"
 #include "unit.h"
@@ -63,6 +64,28 @@ cJSON *event_of_call(const struct call *call)
 {
 	(void)call;
 	return NULL;
+}
+
+cJSON *event_of_call_now(const struct dataplane *dataplane, const struct call *call)
+{
+	(void)dataplane;
+	return event_of_call(call);
+}
+
+void call_records_note(struct dataplane *dataplane, const struct call *call, enum call_record_note note, const cJSON *body)
+{
+	(void)dataplane;
+	(void)call;
+	(void)note;
+	(void)body;
+}
+
+void call_records_worker(struct dataplane *dataplane, const struct call *call, const char *name, const char *reason)
+{
+	(void)dataplane;
+	(void)call;
+	(void)name;
+	(void)reason;
 }
 
 enum event event_of_worker(const char *word)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dpdk_app/call_records.h"
 #include "dpdk_app/drops.h"
 #include "dpdk_app/event_names.h"
 #include "dpdk_app/telemetry_lists.h"
@@ -61,6 +62,10 @@ START_TEST(test_telemetry_page_has_every_counter)
 #undef X
 #define X(name, unit, meaning) bad += missing(page, "control_", #name, unit, meaning);
 	TELEMETRY_CONTROL_COUNTERS(X)
+#undef X
+#define X(name, unit, meaning) bad += missing(page, "records_", #name, unit, meaning);
+	CALL_RECORDS_COUNTERS(X)
+	RECORD_WRITER_COUNTERS(X)
 #undef X
 #define X(name, unit, meaning) bad += missing(page, "link_", #name, unit, meaning);
 	WORKER_LINK_COUNTERS(X)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 CTL = sys.argv.pop(1) if len(sys.argv) > 1 else "scripts/voxlanectl"
@@ -67,6 +68,54 @@ class Voxlanectl(unittest.TestCase):
 
     def fake(self, answer, **options):
         return FakeDataplane(self.path, answer if callable(answer) else lambda method, params: answer, **options)
+
+    def write_records(self, name, *records):
+        path = os.path.join(self.directory.name, name)
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+        return path
+
+    def test_record(self):
+        record = {"record": "call", "session": UUID, "user": "admin2", "end": "deleted", "usage": {"total": 7},
+                  "turns": [{"side": "caller", "from_ms": 500, "to_ms": 900, "text": "Who\nis there?"},
+                            {"side": "model", "from_ms": 1700, "to_ms": 2500, "text": "Me.", "response_ms": 800, "interrupted": True}],
+                  "tool_calls": [{"at_ms": 100, "name": "book", "outcome": "ok"}], "gaps": []}
+        path = self.write_records("calls.jsonl", {"record": "call", "session": "other", "turns": []})
+        self.write_records("calls.jsonl-20261122T150309.123Z", "no record", record)
+        done = self.ctl("record", UUID, "--file", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("      0.5 s  caller  Who?is there?\n", done.stdout)
+        self.assertIn("      1.7 s  model   Me.  (answered in 800 ms, interrupted)\n", done.stdout)
+        self.assertIn("tool_call  name=book outcome=ok", done.stdout)
+        self.assertEqual(json.loads(self.ctl("record", UUID, "--file", path, "--json").stdout), record)
+        done = self.ctl("record", UUID.replace("8", "9"), "--file", path)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no record of", done.stderr)
+
+    def test_record_asks_where_the_file_is(self):
+        path = self.write_records("calls.jsonl", {"record": "call", "session": UUID, "turns": []})
+        fake = self.fake({"records": path})
+        self.assertEqual(self.ctl("record", UUID).returncode, 0)
+        self.assertEqual(fake.requests, [("system.info", None)])
+
+    def test_record_without_records(self):
+        self.fake({"records": None})
+        done = self.ctl("record", UUID)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("writes no call records", done.stderr)
+
+    def test_record_tail_follows_a_rotation(self):
+        path = self.write_records("calls.jsonl", {"record": "call", "session": "before"})
+        tail = subprocess.Popen([CTL, "record", "tail", "--json", "--file", path], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(tail.stdout.close)
+        time.sleep(0.5)
+        self.write_records("calls.jsonl", {"record": "call", "session": "one"})
+        os.rename(path, path + ".1")
+        self.write_records("calls.jsonl", {"record": "other"}, {"record": "call", "session": "two"})
+        got = [json.loads(tail.stdout.readline())["session"] for _ in range(2)]
+        tail.send_signal(signal.SIGINT)
+        self.assertEqual(tail.wait(10), 0)
+        self.assertEqual(got, ["one", "two"])
 
     def test_create(self):
         fake = self.fake({"session": UUID, "local": {"address": "10.77.0.1", "port": 5004}, "worker": "worker-1"})
