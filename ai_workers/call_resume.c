@@ -50,6 +50,8 @@ void call_resume_ready(struct call *call, uint64_t now_ms)
 	const uint32_t *took_ms = call->session.took_ms;
 	bool cut = call->cut, asked = call->session.asked;
 
+	/* What the old connection knew of the caller's voice is gone with it. */
+	call_update_busy(call, now_ms);
 	vl_log_info("call %s user %s: ready%s; turn %u, name %u, TCP %u, TLS %u, upgrade %u, setup %u ms", call->uuid,
 		call->user->name, call->session.resumed ? " (resumed)" : "", took_ms[SESSION_PHASE_TURN],
 		took_ms[SESSION_PHASE_DNS], took_ms[SESSION_PHASE_TCP], took_ms[SESSION_PHASE_TLS],

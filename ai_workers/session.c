@@ -35,7 +35,10 @@ static uint32_t next_random(struct session *s)
 static void set_reason(struct session *s, uint16_t code, const char *reason)
 {
 	s->code = code;
-	snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	if (reason[0] != '\0')
+		snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	else
+		snprintf(s->reason, sizeof(s->reason), "closed with code %u, without a reason", code);
 }
 
 static uint32_t fail(struct session *s)
@@ -114,13 +117,15 @@ static uint32_t backoff_ms(struct session *s)
 	return delay / 2 + next_random(s) % delay;
 }
 
-/* To the next of the moments 1, 2, 4 ... s after the loss at which the service may have let go of the session. */
+/* To the next of the moments 1, 2 and 4 s after the loss at which the service may have let go of the session. */
 static uint32_t resume_delay_ms(struct session *s, uint64_t now_ms)
 {
 	uint64_t slot_ms = SESSION_RESUME_AGAIN_MS;
 
 	while (s->lost_ms + slot_ms <= now_ms)
 		slot_ms *= 2;
+	if (slot_ms > 4 * SESSION_RESUME_AGAIN_MS)
+		return backoff_ms(s);
 	return (uint32_t)(s->lost_ms + slot_ms - now_ms) + next_random(s) % (SESSION_RESUME_AGAIN_MS / 4);
 }
 
@@ -158,7 +163,7 @@ static uint32_t wait_and_dial(struct session *s, uint32_t delay_ms, uint64_t now
  */
 static uint32_t lose(struct session *s, enum close_class class, uint32_t abort_ms, uint64_t now_ms)
 {
-	bool was_ready = s->state == SESSION_READY;
+	bool was_ready = s->state == SESSION_READY || s->state == SESSION_CLOSING;
 	bool was_stable = was_ready && now_ms - s->ready_ms >= SESSION_STABLE_MS;
 	bool failed_resume = s->resumed && !was_stable;
 	bool too_early = !was_ready && s->dial_end_ms - SESSION_DIAL_MS < s->lost_ms + SESSION_RESUME_AGAIN_MS;
@@ -237,7 +242,11 @@ static uint32_t on_lost(struct session *s, const struct session_event *e, uint64
 		class = close_classify(e->code, e->reason, strlen(e->reason));
 		break;
 	case SESSION_CLOSING:
-		return changed(s, abort_ms, now_ms);
+		/* The service's own close may have crossed ours, and may say that there is no coming back. */
+		class = close_classify(e->code, e->reason, strlen(e->reason));
+		if (class == CLOSE_RESUME)
+			return changed(s, abort_ms, now_ms);
+		break;
 	default:
 		return 0;
 	}

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Copy one source file of the data plane with a fault planted in it, for the tests that the exhaustive check and the watermark
-oracle find it.
+"""Copy one source file with a fault planted in it, for the tests that the exhaustive check, the watermark oracle and the session's
+simulation find it.
 
 usage: plant.py FAULT SOURCE_DIRECTORY OUTPUT
 """
@@ -49,6 +49,33 @@ FAULTS = {
     "lost_keeps_route": ("route.c", "\tatomic_store_explicit(&shared->worker, ROUTE_NO_WORKER, memory_order_release);\n", "\t(void)shared;\n"),
     "end_keeps_route": ("route.c", "\tatomic_store_explicit(&shared->generation, 0, memory_order_release);\n", "\t(void)shared;\n"),
     "move_leaves_flow": ("binding.c", "\tleave_place(binding, entry, now_ms);\n\tif (entry->bound) {", "\tif (entry->bound) {"),
+    # The call's session (session_world.c).
+    "session_two_connections": ("session.c", "SESSION_DO_ABORT | changed(s, SESSION_ABORT_MS, now_ms)", "SESSION_DO_ABORT | changed(s, 0, now_ms)"),
+    "session_dials_before_close": ("session.c", "return SESSION_DO_CLOSE | SESSION_DO_REPORT;", "return SESSION_DO_CLOSE | dial(s, now_ms);"),
+    "session_rotates_over_speech": ("session.c", "return s->busy || s->asked;", "return s->asked;"),
+    "session_rotates_over_question": ("session.c", "return s->busy || s->asked;", "return s->busy;"),
+    "session_keeps_bad_handle": ("session.c", "++s->resume_fails >= SESSION_HANDLE_TRIES", "++s->resume_fails >= 100"),
+    "session_takes_handle_back": ("session.c", "if (s->given_up && hash(e->handle) == s->given_up_handle)", "if (s->state == SESSION_IDLE)"),
+    "session_keeps_old_handle": ("session.c", "if (s->handle != NULL && strcmp(s->handle, e->handle) == 0)", "if (s->handle != NULL)"),
+    "session_setup_without_deadline": (
+        "session.c",
+        "\ts->deadline_ms = now_ms + limits_ms[phase];\n",
+        "\ts->deadline_ms = phase == SESSION_PHASE_SETUP ? SESSION_NEVER : now_ms + limits_ms[phase];\n",
+    ),
+    "session_close_without_deadline": ("session.c", "s->deadline_ms = now_ms + SESSION_CLOSE_MS;", "s->deadline_ms = SESSION_NEVER;"),
+    "session_no_backoff": ("session.c", "return delay / 2 + next_random(s) % delay;", "return 1 + next_random(s) % 2;"),
+    "session_sent_away_in_circles": ("session.c", "} else if (s->attempt > 2) {", "} else if (s->attempt > 2000) {"),
+    "session_ignores_go_away": ("session.c", "\t\ton_go_away(s, e->time_left_ms, now_ms);\n", "\t\t(void)on_go_away;\n"),
+    "session_ignores_age": (
+        "session.c", "s->rotate_ms = s->due_ms + SESSION_ROTATE_WINDOW_MS;", "s->rotate_ms = s->due_ms + 10 * SESSION_ROTATE_WINDOW_MS;"),
+    "session_ignores_quota": ("session.c", "if (s->class == CLOSE_THROTTLED)", "if (s->class == CLOSE_THROTTLED && s->attempt > 99)"),
+    "session_no_budget": (
+        "session.c", "if (now_ms + delay_ms > s->lost_ms + budget_ms(s))", "if (now_ms + delay_ms > s->lost_ms + 100 * budget_ms(s))"),
+    "session_forgets_question": ("session.c", "\ts->resumed = false;\n\ts->attempt++;", "\ts->resumed = s->asked = false;\n\ts->attempt++;"),
+    "session_retries_fatal": ("session.c", "\tcase CLOSE_OUR_BUG:\n\t\treturn fail(s);", "\tcase CLOSE_OUR_BUG:\n\t\tbreak;"),
+    "session_waits_in_silence": (
+        "session.c", "s->deadline_ms = now_ms + delay_ms;\n\treturn SESSION_DO_REPORT;", "s->deadline_ms = now_ms + delay_ms;\n\treturn 0;"),
+    "session_reminds_for_ever": ("session.c", "switch (s->mute++) {", "switch (s->mute) {"),
 }
 
 

@@ -503,6 +503,41 @@ START_TEST(test_session_renewed_on_demand)
 }
 END_TEST
 
+/* The service's own close crosses ours and says that there is no coming back, or not now. */
+START_TEST(test_session_closes_cross)
+{
+	step(SESSION_START);
+	connect_now();
+	handle("h", true);
+	step(SESSION_RENEW);
+	ck_assert_uint_eq(lose(1011, "Resource has been exhausted (e.g. check quota)."), SESSION_DO_REPORT);
+	ck_assert_uint_ge(session.deadline_ms, now + SESSION_THROTTLE_MS);
+	wait_deadline();
+	connect_now();
+	step(SESSION_RENEW);
+	ck_assert_uint_eq(lose(1007, "API key expired"), SESSION_DO_REPORT);
+	ck_assert_int_eq(session.state, SESSION_FAILED);
+}
+END_TEST
+
+/* A resume refused long after the loss is tried again soon, not at the next power of two. */
+START_TEST(test_session_late_refusal)
+{
+	step(SESSION_START);
+	connect_now();
+	handle("h", true);
+	now += SESSION_STABLE_MS;
+	lose(1006, "");
+	now += 17000;
+	step(SESSION_DIAL_BEGINS);
+	step(SESSION_UPGRADED);
+	lose(1011, "");
+	ck_assert_int_eq(session.state, SESSION_WAITING);
+	ck_assert_uint_le(session.deadline_ms, now + SESSION_BACKOFF_MAX_MS * 3 / 2);
+	ck_assert_str_eq(session.reason, "closed with code 1011, without a reason");
+}
+END_TEST
+
 /* We cut the connection: the next is dialled only when it is gone, even after a session that was stable. */
 START_TEST(test_session_dropped)
 {
@@ -592,7 +627,7 @@ int main(void)
 		test_session_resumes, test_session_http, test_session_dead_handle, test_session_once, test_session_go_away,
 		test_session_hang_up_anywhere, test_session_go_away_waits_for_answer, test_session_budget_restarts,
 		test_session_young_deaths, test_session_rotates_by_age, test_session_mute, test_session_renewed_on_demand,
-		test_session_dropped);
+		test_session_dropped, test_session_closes_cross, test_session_late_refusal);
 	tcase_add_checked_fixture(loops, begin, end);
 	tcase_add_loop_test(loops, test_session_fatal, 0, 4);
 	tcase_add_loop_test(loops, test_session_gives_up, 0, 3);
