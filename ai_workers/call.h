@@ -49,6 +49,7 @@ struct call {
 
 	struct session session;
 	struct gate_ticket ticket; /* to dial */
+	uint64_t gate_ms;	   /* when it asked */
 	struct wss_connection *connection;
 	struct call_control *control; /* messages that go before audio, oldest first */
 	uint64_t heard_ms;	      /* when the service was heard last, be it a pong */

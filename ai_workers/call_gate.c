@@ -9,6 +9,7 @@
 #include "../shared/log.h"
 #include "call.h"
 #include "call_message.h"
+#include "stats.h"
 #include "tsc.h"
 
 /*
@@ -17,6 +18,8 @@
  */
 #define DIALS_MAX	 32u
 #define DIALS_PER_SECOND 200u
+#define TURN_LONG_US	 4000u
+#define DIAL_ANYWAY_MS	 50u
 
 void worker_gate_start(struct worker *worker)
 {
@@ -35,16 +38,22 @@ void worker_gate_run(struct worker *worker, uint64_t now_ms)
 	struct gate_ticket *ticket;
 	bool granted;
 
+	/* A handshake more would only make the next turn longer too; a loop that is always that busy still dials now and then. */
+	if (worker->turn_took_us > TURN_LONG_US && now_ms < worker->dialled_ms + DIAL_ANYWAY_MS)
+		return;
 	while ((ticket = gate_next(&worker->gate, now_ms, &granted)) != NULL) {
 		struct call *call = call_of(ticket);
 		char reason[GATE_REASON_SIZE];
 
 		if (granted) {
+			worker->dialled_ms = now_ms;
+			vl_histogram_add(&worker->stats.turn_to_dial_us, (now_ms - call->gate_ms) * 1000);
 			call_step(call, &(struct session_event){.type = SESSION_DIAL_BEGINS}, now_ms);
 			if (call->session.phase != SESSION_PHASE_TURN)
 				call_dial(call, now_ms);
 			continue;
 		}
+		stats_add(&worker->stats.dials_refused, 1);
 		gate_reason(ticket, now_ms, reason);
 		vl_log_warning("call %s user %s: %s", call->uuid, call->user->name, reason);
 		call_step(call, &(struct session_event){.type = SESSION_REFUSED, .reason = reason}, now_ms);
@@ -66,6 +75,7 @@ int call_gate_join(struct call *call)
 
 void call_gate_ask(struct call *call, uint64_t now_ms)
 {
+	call->gate_ms = now_ms;
 	gate_ask(&call->worker->gate, &call->ticket, call->session.lost_ms, call->session.has_talked, now_ms);
 }
 
@@ -75,6 +85,8 @@ void call_gate_lost(struct call *call, uint16_t code, int http_status, const cha
 		http_status != 0 ? close_classify_http(http_status) : close_classify(code, reason, strlen(reason));
 	uint32_t closed_ms = gate_lost(&call->worker->gate, &call->ticket, class, reason, now_ms);
 
+	if (class == CLOSE_THROTTLED)
+		stats_add(&call->worker->stats.quota_refusals, 1);
 	if (closed_ms != 0)
 		vl_log_warning("%s is over its quota: new calls are refused for %u s, others dial every %u s",
 			call->ticket.project->label, closed_ms / 1000, GATE_TRICKLE_MS / 1000);

@@ -18,6 +18,7 @@
 
 #define RETRY_MS    500u
 #define WAITING_MAX 4096u /* messages */
+#define TURN_MAX    64u	  /* messages read at a time, so that a burst of them does not hold up the calls there are */
 #define USERS_BYTES 8192u /* of users in one message */
 
 struct waiting {
@@ -384,7 +385,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	struct dataplane_link *link = poll->data;
 
 	if (status < 0 || (events & (UV_READABLE | UV_DISCONNECT)) != 0)
-		while (receive_one(link))
+		for (unsigned int i = 0; i < TURN_MAX && receive_one(link); i++)
 			;
 	/* The link may have been lost, and even made anew, by what was received. */
 	if (link->poll == poll && (events & UV_WRITABLE) != 0)

@@ -13,8 +13,10 @@
 
 #include "../shared/log.h"
 
-#define REFRESH_MS    60000u
-#define RETRY_MS      2000u
+#define REFRESH_MS 60000u
+#define RETRY_MS   2000u
+#define START_WAIT_MS \
+	2000u /* for the first answer: calls that begin then need not wait, and a dead name server holds up nothing */
 #define ADDRESSES_MAX 16u
 
 struct endpoint {
@@ -23,7 +25,7 @@ struct endpoint {
 	const char *node; /* what is looked up: the host, or NULL for the loopback addresses */
 	char addresses[ADDRESSES_MAX][INET6_ADDRSTRLEN];
 	unsigned int count, current;
-	bool resolving, destroyed, timer_closed, complained;
+	bool resolving, waiting, destroyed, timer_closed, complained;
 	uv_timer_t timer;
 	uv_getaddrinfo_t request;
 };
@@ -102,11 +104,32 @@ static void resolve(uv_timer_t *timer)
 		uv_timer_start(&e->timer, resolve, RETRY_MS, 0);
 }
 
+static void on_waited(uv_timer_t *timer)
+{
+	struct endpoint *e = timer->data;
+
+	e->waiting = false;
+}
+
+/*
+ * The thread asks while the process may still load libraries: a name service plugin that is not loaded before system calls are
+ * restricted never is.
+ */
+static void wait_for_first(struct endpoint *e)
+{
+	e->waiting = true;
+	if (e->resolving)
+		uv_timer_start(&e->timer, on_waited, START_WAIT_MS, 0);
+	while (e->resolving && e->waiting)
+		uv_run(e->timer.loop, UV_RUN_ONCE);
+	e->waiting = false;
+	if (e->resolving)
+		complain(e, "no answer from the name server yet");
+}
+
 struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t port, const char *api_version)
 {
 	struct endpoint *e = calloc(1, sizeof(*e));
-	struct addrinfo *list = NULL;
-	int error;
 
 	if (e == NULL)
 		return NULL;
@@ -115,16 +138,10 @@ struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t por
 		api_version);
 	e->config = (struct wss_config){.host = e->host, .path = e->path, .port = port};
 	e->node = is_localhost(e->host) ? NULL : e->host;
-	error = getaddrinfo(e->node, service, &hints, &list);
-	if (error == 0) {
-		take_addresses(e, list);
-		freeaddrinfo(list);
-	} else {
-		complain(e, gai_strerror(error));
-	}
 	uv_timer_init(loop, &e->timer);
 	e->timer.data = e->request.data = e;
-	uv_timer_start(&e->timer, resolve, e->count > 0 ? REFRESH_MS : RETRY_MS, 0);
+	resolve(&e->timer);
+	wait_for_first(e);
 	return e;
 }
 
@@ -142,7 +159,7 @@ void endpoint_destroy(struct endpoint *e)
 		return;
 	e->destroyed = true;
 	if (e->resolving)
-		uv_cancel((uv_req_t *)&e->request);
+		uv_cancel((uv_req_t *)&e->request); /* not one that waits for a name server already */
 	uv_close((uv_handle_t *)&e->timer, on_timer_closed);
 }
 

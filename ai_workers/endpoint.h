@@ -14,12 +14,15 @@
 struct endpoint;
 
 /*
- * Resolve `host` once, waiting for the answer; later answers come in the background. Worker, at start. Returns NULL when memory
- * is short; a name that cannot be resolved yet is no error.
+ * Begin to resolve `host`: two seconds at most are waited for the first answer, the others come in the background. Runs `loop`.
+ * Worker, at start. Returns NULL when memory is short; a name that cannot be resolved yet is no error.
  */
 struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t port, const char *api_version);
 
-/* Stop resolving; its memory is freed when the loop has run on. Worker loop. NULL is legal. */
+/*
+ * Stop resolving; its memory is freed when the loop has run on, which an unanswered question to a name server may take many
+ * seconds to let it. Worker loop. NULL is legal.
+ */
 void endpoint_destroy(struct endpoint *endpoint);
 
 /* What to dial now; address is NULL while the name has never been resolved. Valid until the loop runs on. Worker loop. */

@@ -244,6 +244,7 @@ int main(int argc, char **argv)
 	static struct command command;
 	struct users *users;
 	int result = read_command(&command, argc, argv);
+	bool ended;
 
 	if (result != 0)
 		return result > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -264,8 +265,10 @@ int main(int argc, char **argv)
 		result = restrict_calls();
 	if (result == 0)
 		worker_run(&worker);
-	worker_stop(&worker);
+	ended = worker_stop(&worker);
 	master_key_wipe(&command.master);
 	vl_log_always("%s", result == 0 ? "stopped" : "could not start");
+	if (!ended)
+		_exit(result == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 	return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

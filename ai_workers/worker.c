@@ -20,6 +20,10 @@
 
 #define TICK_MS		     5u
 #define PUBLISH_MS	     250u
+#define TICK_LATE_US	     5000u /* behind its time */
+#define RECORDS_PER_TURN     2048u /* of one ring, so that a backlog does not hold up everything else */
+#define END_TURNS	     200u  /* of END_TURN_US, for handles to close */
+#define END_TURN_US	     5000u
 #define SHUTDOWN_MS	     1500u /* for Close and its echo on every socket */
 #define INDEX_MAX	     (1u << 20)
 #define CONNECTIONS_PER_CALL 2u /* one, and one that is being closed */
@@ -32,6 +36,7 @@ static void publish_stats(struct worker *w)
 	struct vl_worker_stats *to = w->channel.stats;
 
 	atomic_store_explicit(&w->stats.sockets_open, wss_open_count(w->wss), memory_order_relaxed);
+	atomic_store_explicit(&w->stats.dials_waiting, w->gate.waiting, memory_order_relaxed);
 	if (to == NULL)
 		return;
 #define X(name, unit, meaning) \
@@ -48,9 +53,9 @@ static bool drain_ring(struct worker *w, struct vl_ring *ring, uint64_t now_ms)
 {
 	struct vl_record record;
 	const uint8_t *payload;
-	int got;
+	int got = 0;
 
-	while ((got = vl_ring_next(ring, &record, &payload)) == 1) {
+	for (unsigned int i = 0; i < RECORDS_PER_TURN && (got = vl_ring_next(ring, &record, &payload)) == 1; i++) {
 		struct call *call = record.session < w->by_index_count ? w->by_index[record.session] : NULL;
 
 		/* Records of a call that was closed meanwhile are still on their way. */
@@ -60,7 +65,7 @@ static bool drain_ring(struct worker *w, struct vl_ring *ring, uint64_t now_ms)
 			stats_add(&w->stats.up_unwanted, 1);
 		vl_ring_release(ring);
 	}
-	return got == 0;
+	return got >= 0;
 }
 
 static void drain_rings(struct worker *w, uint64_t now_ms)
@@ -81,6 +86,7 @@ static void update_ticking(struct worker *w)
 		return;
 	w->ticking = needed;
 	if (needed) {
+		w->ticked_us = 0;
 		uv_timer_start(&w->tick, on_tick, TICK_MS, TICK_MS);
 	} else {
 		uv_timer_stop(&w->tick);
@@ -109,12 +115,24 @@ static void end_call(struct worker *w, struct call *call, const char *why)
 	call_destroy(call, vl_clock_ms());
 }
 
+/* How punctual the loop is: what it was late for, every call's audio waited for. */
+static void count_tick(struct worker *w)
+{
+	uint64_t now_us = vl_clock_us();
+
+	stats_add(&w->stats.ticks, 1);
+	if (w->ticked_us != 0 && now_us > w->ticked_us + TICK_MS * 1000 + TICK_LATE_US)
+		stats_add(&w->stats.ticks_late, 1);
+	w->ticked_us = now_us;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct worker *w = timer->data;
 	uint64_t now_ms = vl_clock_ms();
 	struct call *call, *next;
 
+	count_tick(w);
 	drain_rings(w, now_ms);
 	HASH_ITER(hh, w->calls, call, next)
 	{
@@ -314,20 +332,21 @@ static void on_link_lost(void *context)
 static const struct dataplane_handler link_handler = {
 	.welcome = on_welcome, .open = on_open, .close = on_close, .hold = on_hold, .lost = on_link_lost};
 
-static void on_before_poll(uv_prepare_t *prepare)
+/* Once a turn. The callbacks of sockets run inside the poll, so the turn is what passed since here, without what the poll slept. */
+static void on_turn(uv_prepare_t *prepare)
 {
 	struct worker *w = prepare->data;
-	uint64_t took_us = vl_clock_us() - w->turn_start_us;
+	uint64_t now_ns = uv_hrtime(), slept_ns = uv_metrics_idle_time(&w->loop);
+	uint64_t took_us = (now_ns - w->turn_ns - (slept_ns - w->slept_ns)) / 1000;
 
-	if (w->turn_start_us != 0 && took_us > atomic_load_explicit(&w->stats.loop_longest_us, memory_order_relaxed))
-		atomic_store_explicit(&w->stats.loop_longest_us, took_us, memory_order_relaxed);
-}
-
-static void on_after_poll(uv_check_t *check)
-{
-	struct worker *w = check->data;
-
-	w->turn_start_us = vl_clock_us();
+	if (w->turn_ns != 0) {
+		w->turn_took_us = took_us;
+		vl_histogram_add(&w->stats.loop_turn_us, took_us);
+		if (took_us > atomic_load_explicit(&w->stats.loop_longest_us, memory_order_relaxed))
+			atomic_store_explicit(&w->stats.loop_longest_us, took_us, memory_order_relaxed);
+	}
+	w->turn_ns = now_ns;
+	w->slept_ns = slept_ns;
 }
 
 static void on_shutdown_tick(uv_timer_t *timer)
@@ -375,15 +394,12 @@ static void start_handles(struct worker *w)
 	uv_signal_init(&w->loop, &w->sigterm);
 	uv_signal_init(&w->loop, &w->sigint);
 	uv_signal_init(&w->loop, &w->sighup);
-	uv_prepare_init(&w->loop, &w->before_poll);
-	uv_check_init(&w->loop, &w->after_poll);
+	uv_prepare_init(&w->loop, &w->turn);
 	w->tick.data = w->shutdown.data = w->sigterm.data = w->sigint.data = w->sighup.data = w;
-	w->before_poll.data = w->after_poll.data = w;
+	w->turn.data = w;
 	uv_signal_start(&w->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&w->sigint, on_signal, SIGINT);
 	uv_signal_start(&w->sighup, on_hangup, SIGHUP);
-	uv_prepare_start(&w->before_poll, on_before_poll);
-	uv_check_start(&w->after_poll, on_after_poll);
 }
 
 int worker_start(struct worker *w, const struct worker_options *options, struct users *users)
@@ -393,6 +409,7 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 
 	*w = (struct worker){.options = *options, .users = users, .doorbell_fd = -1};
 	uv_loop_init(&w->loop);
+	uv_loop_configure(&w->loop, UV_METRICS_IDLE_TIME);
 	start_handles(w);
 	worker_gate_start(w);
 	w->message = malloc(wss_headroom() + gemini_audio_size(CALL_MESSAGE_SAMPLES_MAX));
@@ -412,14 +429,16 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 
 void worker_run(struct worker *w)
 {
+	uv_prepare_start(&w->turn, on_turn);
 	uv_run(&w->loop, UV_RUN_DEFAULT);
 }
 
-void worker_stop(struct worker *w)
+bool worker_stop(struct worker *w)
 {
 	uv_handle_t *handles[] = {(uv_handle_t *)&w->tick, (uv_handle_t *)&w->shutdown, (uv_handle_t *)&w->sigterm,
-		(uv_handle_t *)&w->sigint, (uv_handle_t *)&w->sighup, (uv_handle_t *)&w->before_poll,
-		(uv_handle_t *)&w->after_poll};
+		(uv_handle_t *)&w->sigint, (uv_handle_t *)&w->sighup, (uv_handle_t *)&w->turn};
+	unsigned int turns = 0;
+	bool ended;
 
 	w->stopping = true;
 	dataplane_link_destroy(w->link);
@@ -427,12 +446,15 @@ void worker_stop(struct worker *w)
 	wss_destroy(w->wss);
 	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
 		uv_close(handles[i], NULL);
-	uv_run(&w->loop, UV_RUN_DEFAULT);
-	if (uv_loop_close(&w->loop) != 0)
-		vl_log_warning("the event loop still has handles at the end");
+	while (uv_run(&w->loop, UV_RUN_NOWAIT) != 0 && turns++ < END_TURNS)
+		usleep(END_TURN_US);
+	ended = uv_loop_close(&w->loop) == 0;
+	if (!ended)
+		vl_log_warning("the event loop still has work at the end");
 	gate_free(&w->gate);
 	free(w->by_index);
 	free(w->served);
 	free(w->message);
 	users_free(w->users);
+	return ended;
 }

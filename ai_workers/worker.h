@@ -36,13 +36,13 @@ struct worker {
 	uv_loop_t loop;
 	uv_timer_t tick, shutdown;
 	uv_signal_t sigterm, sigint, sighup;
-	uv_prepare_t before_poll;
-	uv_check_t after_poll;
+	uv_prepare_t turn;
 	uv_poll_t *doorbell; /* freed by its close callback */
 	int doorbell_fd;
 	struct users *users; /* of new calls */
 	struct endpoint *endpoint;
-	struct gate gate; /* who may dial */
+	struct gate gate;    /* who may dial */
+	uint64_t dialled_ms; /* last time somebody did */
 	struct wss *wss;
 	struct dataplane_link *link;
 	struct vl_channel channel; /* zeroed while there is no data plane */
@@ -52,7 +52,9 @@ struct worker {
 	size_t by_index_count;
 	unsigned int call_count;
 	bool ticking, stopping;
-	uint64_t turn_start_us; /* of the loop's present turn */
+	uint64_t turn_ns, slept_ns; /* when the loop's present turn began; what polls had slept by then */
+	uint64_t turn_took_us;	    /* the turn before */
+	uint64_t ticked_us;	    /* last tick, 0: none yet */
 	uint64_t published_ms;
 	struct vl_worker_stats stats;  /* our own; copied to the channel's page now and then */
 	struct dataplane_user *served; /* the users, for the link */
@@ -68,5 +70,5 @@ int worker_start(struct worker *worker, const struct worker_options *options, st
 /* Run until SIGTERM or SIGINT, then say goodbye to the service on every socket. Main. */
 void worker_run(struct worker *worker);
 
-/* Free everything. Main. */
-void worker_stop(struct worker *worker);
+/* Free everything. Main. Returns false when a thread still waits for a name server: then only _exit() does not wait with it. */
+bool worker_stop(struct worker *worker);
