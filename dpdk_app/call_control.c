@@ -49,23 +49,24 @@ uint64_t call_control_heard_ms(const struct dataplane *dataplane, uint32_t index
 }
 
 /* Our SSRC must differ from the caller's: RFC 3550 8.2 takes the same one for a loop. */
-static void draw_stream(struct stream_start *start, bool other_known, uint32_t other)
+static void draw_stream(struct call *call, struct lcore_command *command, bool other_known, uint32_t other)
 {
+	struct stream_start start;
+
 	do
-		dataplane_random(start, sizeof(*start));
-	while (other_known && start->ssrc == other);
+		dataplane_random(&start, sizeof(start));
+	while (other_known && start.ssrc == other);
+	call->send_ssrc = start.ssrc;
+	command->start.ssrc = start.ssrc;
+	command->start.seq = start.seq;
+	command->start.timestamp = start.timestamp;
 }
 
 static void start_playout(struct dataplane *dataplane, struct call *call, bool other_known, uint32_t other)
 {
 	struct lcore_command command = {.type = LCORE_PLAYOUT_START, .session = call->ref};
-	struct stream_start start;
 
-	draw_stream(&start, other_known, other);
-	call->send_ssrc = start.ssrc;
-	command.start.ssrc = start.ssrc;
-	command.start.seq = start.seq;
-	command.start.timestamp = start.timestamp;
+	draw_stream(call, &command, other_known, other);
 	command.start.payload_type = call->payload_type;
 	command.start.idle = (uint8_t)dataplane->config->playout.idle;
 	next_hops_target(dataplane->next_hops, call, dataplane->now_ms, &command.start.target);
@@ -136,6 +137,9 @@ static int check_request(struct dataplane *dataplane, const struct call_request 
 	if (!ip_address_is_v4(&request->remote.address) && !config->has_listen6)
 		return vl_json_rpc_fail(error, VL_JSON_RPC_INVALID_PARAMS, "remote.address",
 			"%s is IPv6, and no listen6 is configured", ip_address_format(&request->remote.address, text));
+	if (!commands_have_room(dataplane->commands))
+		return vl_json_rpc_fail(
+			error, VL_JSON_RPC_UNAVAILABLE, NULL, "a packet core is behind with its commands; try again");
 	if (worker == -ENOENT)
 		return vl_json_rpc_fail(error, VL_JSON_RPC_UNAVAILABLE, "user",
 			"no worker serves '%s' (workers attached: %u, users they serve: %u)", request->user,
@@ -344,15 +348,14 @@ void call_control_hold(struct dataplane *dataplane, struct call *call, bool held
 		workers_hold(dataplane->workers, call->worker, call);
 }
 
-/* The caller happens to use our own SSRC: change ours, and let the worker begin again, since a new stream begins at turn 0. */
+/* The caller happens to use our own SSRC: change ours. The worker need not know. */
 static void change_ssrc(struct dataplane *dataplane, struct call *call)
 {
+	struct lcore_command command = {.type = LCORE_PLAYOUT_STREAM, .session = call->ref};
+
 	vl_log_warning("session %s: the caller uses our SSRC %u; ours changes (RFC 3550 8.2)", call->uuid, call->send_ssrc);
-	if (call->worker != CALL_NO_WORKER) {
-		worker_calls_take(dataplane, call, "the stream begins again");
-		dataplane->calls_without_worker++;
-	}
-	start_playout(dataplane, call, true, call->flow.ssrc);
+	draw_stream(call, &command, true, call->flow.ssrc);
+	commands_send(dataplane->commands, call->lcore, &command);
 }
 
 static void tell_bound(struct dataplane *dataplane, const struct call *call, const struct binding_verdict *verdict)

@@ -67,6 +67,15 @@ int commands_send(struct commands *commands, unsigned int index, const struct lc
 	return 0;
 }
 
+bool commands_have_room(const struct commands *commands)
+{
+	for (unsigned int i = 0; i < commands->count; i++) {
+		if (commands->first[i] != NULL || !lcore_has_room(commands->lcores[i]))
+			return false;
+	}
+	return true;
+}
+
 void commands_run(struct commands *commands)
 {
 	for (unsigned int i = 0; commands->waiting > 0 && i < commands->count; i++) {

@@ -19,6 +19,12 @@ void commands_free(struct commands *commands);
 /* Hand a command to lcore `index`, now or as soon as its ring has room. Returns 0 or -ENOMEM: the lcore never gets it (logged). */
 int commands_send(struct commands *commands, unsigned int index, const struct lcore_command *command);
 
+/*
+ * Whether what one call needs would go straight into every lcore's ring: a worker may be told of a call only then, since it may answer
+ * before a command that waits here is seen.
+ */
+bool commands_have_room(const struct commands *commands);
+
 /* Move on what waits; every turn of the control loop. */
 void commands_run(struct commands *commands);
 

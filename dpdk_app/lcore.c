@@ -23,6 +23,7 @@
 #define DISCOVERY_SOURCE   50u /* packets a second */
 #define DISCOVERY_TOTAL	   2000u
 #define LEARN_SOURCE_SHARE 4u /* of learn_total_per_second, the part one address may take */
+#define COMMANDS_OF_A_CALL 8u
 #define ECHO_SOURCE	   50u
 #define ECHO_TOTAL	   500u
 
@@ -164,6 +165,11 @@ int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue)
 	return 0;
 }
 
+bool lcore_has_room(const struct lcore *lcore)
+{
+	return rte_ring_free_count(lcore->commands) >= COMMANDS_OF_A_CALL;
+}
+
 int lcore_command(struct lcore *lcore, const struct lcore_command *command)
 {
 	return rte_ring_sp_enqueue_elem(lcore->commands, (void *)(uintptr_t)command, sizeof(*command)) == 0 ? 0 : -ENOBUFS;
@@ -175,18 +181,22 @@ static void command_start(struct lcore *lcore, const struct lcore_command *comma
 
 	sender->target = command->start.target;
 	sender->generation = command->session.generation;
+	sender->attachment = command->attachment;
 	sender->drained_pending = false;
 	playout_start(&session->playout, command->start.ssrc, command->start.seq, command->start.timestamp,
 		command->start.payload_type, (enum playout_idle)command->start.idle);
 	wheel_insert(lcore_private(lcore)->wheel, command->session.index);
 }
 
-/* TARGET, STOP and REATTACH, of a call that is on the wheel. */
+/* TARGET, STREAM, STOP and REATTACH, of a call that is on the wheel. */
 static void command_playout(struct lcore *lcore, const struct lcore_command *command, struct session *session)
 {
 	switch (command->type) {
 	case LCORE_PLAYOUT_TARGET:
 		session->sender.target = command->target;
+		break;
+	case LCORE_PLAYOUT_STREAM:
+		playout_restream(&session->playout, command->start.ssrc, command->start.seq, command->start.timestamp);
 		break;
 	case LCORE_PLAYOUT_STOP:
 		wheel_remove(lcore_private(lcore)->wheel, command->session.index);
@@ -194,6 +204,7 @@ static void command_playout(struct lcore *lcore, const struct lcore_command *com
 		break;
 	case LCORE_PLAYOUT_REATTACH:
 		playout_reattach(&session->playout);
+		session->sender.attachment = command->attachment;
 		session->sender.drained_pending = false;
 		break;
 	}

@@ -31,6 +31,7 @@
 enum lcore_command_type {
 	LCORE_PLAYOUT_START,	/* put the call on the wheel; `start` */
 	LCORE_PLAYOUT_TARGET,	/* new headers (remote moved, neighbour resolved); `target` */
+	LCORE_PLAYOUT_STREAM,	/* go on as another RTP stream; `start.ssrc`, `.seq` and `.timestamp` */
 	LCORE_PLAYOUT_STOP,	/* take it off the wheel */
 	LCORE_PLAYOUT_REATTACH, /* a new worker took the call */
 	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours */
@@ -42,14 +43,18 @@ enum lcore_command_type {
  * channel, and reports a quiescent state at the end of each turn (and is offline while it sleeps). So after lcore_command()
  * of a DETACH or STOP to every lcore, one rte_rcu_qsbr_start() on session_table_qsbr() and a successful rte_rcu_qsbr_check()
  * of its token, no lcore uses the channel or the session any more: then the channel may be unmapped, and the session's index
- * may be used again (also on another lcore). PLAYOUT_STOP, _TARGET and _REATTACH of a generation that is not on the wheel are
- * ignored.
+ * may be used again (also on another lcore). PLAYOUT_STOP, _TARGET, _STREAM and _REATTACH of a generation that is not on the
+ * wheel are ignored.
+ *
+ * A worker hears of a call only when START or REATTACH is in its lcore's ring, and may answer before the lcore's next turn. The route's
+ * generation and attachment then differ from the sender's, and the lcore takes its commands at once.
  */
 
 /* By value through the ring, so nothing is shared. */
 struct lcore_command {
 	uint8_t type; /* enum lcore_command_type */
 	uint8_t worker_slot;
+	uint8_t attachment; /* START, REATTACH: that of the route from now on */
 	struct session_ref session;
 	union {
 		struct {
@@ -138,6 +143,9 @@ void lcore_free(struct lcore *lcore);
 
 /* The loop, for rte_eal_remote_launch(); `arg` is a struct lcore. Returns when settings->stop is set. */
 int lcore_run(void *arg);
+
+/* Whether its ring has room for what one call needs. Control thread. */
+bool lcore_has_room(const struct lcore *lcore);
 
 /* Hand a command over. Control thread. Returns 0 or -ENOBUFS: its ring is full, try again later (commands.h does). */
 int lcore_command(struct lcore *lcore, const struct lcore_command *command);

@@ -76,7 +76,17 @@ static void take_flush(struct lcore *lcore, struct session *session, const struc
 	lcore_latency_add(private, &lcore->latency.flush_to_silence_us, record->tsc, rte_rdtsc());
 }
 
-/* Whether `worker` may say anything about this session on this lcore. Nothing of the session is touched before. */
+/* Whether the queue and the turn are those of the worker that the route names. */
+static inline bool is_told(const struct session *session, uint32_t generation)
+{
+	return session->sender.generation == generation &&
+	       session->sender.attachment == atomic_load_explicit(&session->route.attachment, memory_order_relaxed);
+}
+
+/*
+ * Whether `worker` may say anything about this session on this lcore. Nothing of the session is touched before. May take commands, so
+ * that what the caller knows of attached workers is old.
+ */
 static enum drop_reason judge_record(struct lcore *lcore, const struct vl_record *record, unsigned int worker)
 {
 	if (record->session >= session_table_max(lcore->table))
@@ -86,9 +96,12 @@ static enum drop_reason judge_record(struct lcore *lcore, const struct vl_record
 
 	if (reason != DROP_NONE)
 		return reason;
-	/* Not on the wheel yet, or not any more. */
-	if (session->sender.generation != record->generation)
-		return DROP_STALE_GENERATION;
+	/* START or REATTACH came after this turn looked for commands. A FLUSH taken before it would be undone by it. */
+	if (unlikely(!is_told(session, record->generation))) {
+		lcore_take_commands(lcore);
+		if (!is_told(session, record->generation))
+			return DROP_STALE_GENERATION;
+	}
 	switch (record->type) {
 	case VL_RECORD_FRAME:
 		return record->len == PLAYOUT_FRAME_SIZE ? DROP_NONE : DROP_DOWN_RECORD;
@@ -161,8 +174,13 @@ unsigned int lcore_drain_workers(struct lcore *lcore)
 	struct lcore_private *private = lcore_private(lcore);
 	unsigned int count = 0;
 
-	for (uint64_t left = private->attached; left != 0; left &= left - 1)
-		count += drain_worker(lcore, (unsigned int)__builtin_ctzll(left));
+	for (uint64_t left = private->attached; left != 0; left &= left - 1) {
+		unsigned int worker = (unsigned int)__builtin_ctzll(left);
+
+		/* A DETACH may have been taken on the way. */
+		if ((private->attached >> worker & 1) != 0)
+			count += drain_worker(lcore, worker);
+	}
 	/* DRAINED of a flush goes up now. */
 	lcore_publish(lcore);
 	return count;

@@ -35,13 +35,18 @@ void playout_start(struct session_playout *playout, uint32_t ssrc, uint16_t seq,
 	store(playout->frames, 0);
 	store(playout->flushed, 0);
 	store(playout->underruns, 0);
+	playout->payload_type = payload_type;
+	playout->idle = (uint8_t)idle;
+	playout_restream(playout, ssrc, seq, timestamp);
+	playout_reattach(playout);
+}
+
+void playout_restream(struct session_playout *playout, uint32_t ssrc, uint16_t seq, uint32_t timestamp)
+{
 	playout->ssrc = ssrc;
 	playout->seq = seq;
 	playout->timestamp = timestamp;
-	playout->payload_type = payload_type;
-	playout->idle = (uint8_t)idle;
 	playout->started = false;
-	playout_reattach(playout);
 }
 
 void playout_reattach(struct session_playout *playout)

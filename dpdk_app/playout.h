@@ -68,6 +68,12 @@ _Static_assert(offsetof(struct session_playout, frame) == 64, "a beat touches on
 void playout_start(struct session_playout *playout, uint32_t ssrc, uint16_t seq, uint32_t timestamp, uint8_t payload_type,
 	enum playout_idle idle);
 
+/*
+ * Go on as another stream: SSRC, sequence and timestamp are given, its first packet is marked. Queue, turn and counters stay. Owning
+ * lcore.
+ */
+void playout_restream(struct session_playout *playout, uint32_t ssrc, uint16_t seq, uint32_t timestamp);
+
 /* A new worker took the call: empty the queue and expect turn 0; sequence and timestamp go on. Owning lcore. */
 void playout_reattach(struct session_playout *playout);
 

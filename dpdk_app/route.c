@@ -9,6 +9,7 @@ void route_open(
 {
 	atomic_store_explicit(&shared->worker, ROUTE_NO_WORKER, memory_order_relaxed);
 	atomic_store_explicit(&shared->held, 0, memory_order_relaxed);
+	atomic_store_explicit(&shared->attachment, 0, memory_order_relaxed);
 	shared->payload_type = payload_type;
 	shared->event_payload_type = event_payload_type;
 	shared->lcore = lcore;
@@ -18,6 +19,11 @@ void route_open(
 void route_close(struct session_route *shared)
 {
 	atomic_store_explicit(&shared->generation, 0, memory_order_release);
+}
+
+void route_renew(struct session_route *shared, uint8_t attachment)
+{
+	atomic_store_explicit(&shared->attachment, attachment, memory_order_relaxed);
 }
 
 void route_give(struct session_route *shared, uint8_t worker)

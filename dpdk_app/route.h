@@ -26,6 +26,8 @@ struct session_route {
 	uint8_t payload_type;	    /* negotiated codec: 0 PCMU, 8 PCMA */
 	uint8_t event_payload_type; /* telephone-event (RFC 4733), 0 when not negotiated */
 	uint8_t lcore;		    /* packet lcore (0..n-1) that owns playout */
+	_Atomic uint8_t
+		attachment; /* counts the workers after the first; tells the lcore that the command about one is on its way */
 };
 
 /* What a session says about a packet, read consistently. */
@@ -39,6 +41,12 @@ void route_open(
 
 /* The call ended: nothing of `generation` is delivered or sent from now on. Control thread. */
 void route_close(struct session_route *shared);
+
+/*
+ * Another worker gets the call in a moment: the number for its LCORE_PLAYOUT_REATTACH, which is handed to the lcore before this, and
+ * before the worker hears of the call. Control thread.
+ */
+void route_renew(struct session_route *shared, uint8_t attachment);
 
 /* The call's audio goes to and comes from worker `worker`. Control thread; what the worker needs to know was stored before. */
 void route_give(struct session_route *shared, uint8_t worker);
@@ -91,7 +99,8 @@ static inline enum drop_reason route_judge_worker(
 	/* Pairs with the control thread's release store when the session opened. */
 	if (generation == 0 || atomic_load_explicit(&shared->generation, memory_order_acquire) != generation)
 		return DROP_STALE_GENERATION;
-	if (atomic_load_explicit(&shared->worker, memory_order_relaxed) != worker || shared->lcore != lcore)
+	/* Pairs with route_give(): with the slot, the attachment and the command about it are seen. */
+	if (atomic_load_explicit(&shared->worker, memory_order_acquire) != worker || shared->lcore != lcore)
 		return DROP_DOWN_SESSION;
 	return DROP_NONE;
 }

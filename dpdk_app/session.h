@@ -38,6 +38,7 @@ struct session_sender {
 	uint32_t drained_turn; /* of a DRAINED that found the uplink ring full and is tried again */
 	uint8_t drained_flags; /* of it */
 	bool drained_pending;
+	uint8_t attachment; /* of the last START or REATTACH: the worker whose the queue and the turn are */
 	struct lcore_target target;
 } __rte_cache_aligned;
 

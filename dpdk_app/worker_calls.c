@@ -61,25 +61,29 @@ static void send_state(struct dataplane *dataplane, const struct call *call, con
 int worker_calls_place(struct dataplane *dataplane, struct call *call, bool again)
 {
 	struct lcore_command command = {.type = LCORE_PLAYOUT_REATTACH, .session = call->ref};
+	struct session_route *route = route_of(dataplane, call);
 	int slot = workers_choose(dataplane->workers, call->user);
 
 	if (slot < 0)
 		return slot;
-	if (again)
+	if (again) {
+		if (!commands_have_room(dataplane->commands))
+			return -EAGAIN;
+		command.attachment = (uint8_t)(atomic_load_explicit(&route->attachment, memory_order_relaxed) + 1);
 		commands_send(dataplane->commands, call->lcore, &command);
+		route_renew(route, command.attachment);
+	}
 	call->worker = (uint8_t)slot;
 	strcpy(call->state, "opening");
 	call->reason[0] = 0;
 	/*
-	 * A new call has no flow yet, so nothing can go up before the worker has read its `open`, and a worker that answers at once must
-	 * find its first frames accepted. A call that goes on has one: the worker is told first.
+	 * A worker that answers at once must find its first records accepted, or a FLUSH among them is missed and all that follows is of
+	 * another turn. What goes up in the moment before it has read `open` is ignored there.
 	 */
-	if (!again)
-		route_give(route_of(dataplane, call), (uint8_t)slot);
+	route_give(route, (uint8_t)slot);
 	call_records_worker(dataplane, call, workers_at(dataplane->workers, (unsigned int)slot)->name, NULL);
 	workers_open(dataplane->workers, (unsigned int)slot, call);
 	if (again) {
-		route_give(route_of(dataplane, call), (uint8_t)slot);
 		dataplane->calls_without_worker--;
 		vl_log_info("session %s continues with worker %s", call->uuid,
 			workers_at(dataplane->workers, (unsigned int)slot)->name);

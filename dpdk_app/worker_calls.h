@@ -12,7 +12,8 @@ extern const struct workers_ops worker_calls_ops;
 
 /*
  * Give a call without worker to one that serves its user. `again` when it had another one before: what that one queued is
- * dropped. Returns 0, -ENOENT (nobody serves the user) or -EBUSY (all are full).
+ * dropped. Returns 0, -ENOENT (nobody serves the user), -EBUSY (all are full) or
+ * -EAGAIN (again only: lcores are behind with their commands).
  */
 int worker_calls_place(struct dataplane *dataplane, struct call *call, bool again);
 

@@ -255,16 +255,23 @@ class DataPlane(SmokeCase):
         ring = worker.down[opened["lcore"]]
         ring.put(fake_worker.FLUSH, opened["index"], opened["generation"], 3)
         self.talk({}, 0.1)
-        worker.opened.clear()
+        worker.say(state={"session": session, "state": "ready"})
+        before = s.get(session)["send"]["packets"]
+        del worker.messages[:]
         caller.ssrc = ours
         caller.send(tagged(1, 0))
-        reopened = worker.wait_open(session)
-        self.assertNotEqual(s.get(session)["send"]["ssrc"], ours)
+        stage.wait_for(lambda: s.get(session)["send"]["ssrc"] != ours, 2, "another SSRC")
+        self.talk({}, 0.1)
         caller.pump()
         del caller.received[:]
-        self.talk({1: caller}, 0.4, lambda n: worker.speak(reopened, tagged(0x51, n)))
+        self.talk({1: caller}, 0.4, lambda n: ring.put(fake_worker.FRAME, opened["index"], opened["generation"], 3, tagged(0x51, n)))
         self.assertEqual({r[2] for r in caller.pump()}, {s.get(session)["send"]["ssrc"]})
-        self.assertIn(0x51, {r[5][0] for r in caller.received}, "the worker's turn 0 was not taken after the new start")
+        self.assertIn(0x51, {r[5][0] for r in caller.received}, "the worker's turn did not go on")
+        worker.pump()
+        self.assertFalse([m for m in worker.messages if "open" in m or "close" in m], "the worker was bothered")
+        after = s.get(session)
+        self.assertEqual((after["state"], after["worker"]), ("ready", "w"))
+        self.assertGreater(after["send"]["packets"], before)
 
     def test_signalled_ssrc_is_locked_at_once(self):
         s = self.scene

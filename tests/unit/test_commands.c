@@ -40,6 +40,11 @@ int lcore_command(struct lcore *lcore, const struct lcore_command *command)
 	return 0;
 }
 
+bool lcore_has_room(const struct lcore *lcore)
+{
+	return !ring_full[lcore - lcore_storage];
+}
+
 struct session *session_table_at(struct session_table *table, uint32_t index)
 {
 	(void)table;
@@ -151,6 +156,29 @@ START_TEST(test_attach_without_memory)
 }
 END_TEST
 
+/* A worker may be told of a call only when the lcores will see what they must know of it first. */
+START_TEST(test_room)
+{
+	static struct lcore *lcores[LCORES];
+	struct lcore_command command = {.type = LCORE_PLAYOUT_START};
+	struct commands *commands;
+
+	for (unsigned int i = 0; i < LCORES; i++)
+		lcores[i] = &lcore_storage[i];
+	commands = commands_new(lcores, LCORES);
+	ck_assert(commands_have_room(commands));
+	ring_full[1] = true;
+	ck_assert(!commands_have_room(commands));
+	ck_assert_int_eq(commands_send(commands, 1, &command), 0);
+	ring_full[1] = false;
+	/* There is room in the ring, but another command goes first. */
+	ck_assert(!commands_have_room(commands));
+	commands_run(commands);
+	ck_assert(commands_have_room(commands));
+	commands_free(commands);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("commands");
@@ -158,6 +186,7 @@ int main(void)
 
 	qsbr = aligned_alloc(RTE_CACHE_LINE_SIZE, rte_rcu_qsbr_get_memsize(LCORES));
 	rte_rcu_qsbr_init(qsbr, LCORES);
+	unit_add(suite, "order", test_room);
 	unit_add(suite, "memory", test_detach_without_memory, test_attach_without_memory);
 	result = unit_run(suite);
 	free(qsbr);

@@ -949,6 +949,78 @@ START_TEST(test_commands)
 END_TEST
 
 /* After DETACH and a grace period the channel may be unmapped, whatever the callers and the worker still send. */
+/* What a worker says about a call it was just given is right also when the command that goes before it was not seen in this turn yet. */
+START_TEST(test_quick_worker)
+{
+	struct session_ref ref = open_session(3, 77, 0, 18920, 7);
+	struct session *session = session_table_at(table, 3);
+	struct lcore_command again = {.type = LCORE_PLAYOUT_REATTACH, .session = ref, .attachment = 1};
+	struct lcore_command start = {.type = LCORE_PLAYOUT_START, .session = {.index = 4, .generation = 78}};
+
+	start_playout(ref, false);
+	send_record(0, VL_RECORD_FLUSH, 3, 77, 9, 0, 0);
+	lcore_turn(lcore);
+	ck_assert_uint_eq(session->playout.turn, 9);
+	/* The next worker has the call; its first words are read before the next look at the commands. */
+	ck_assert_int_eq(lcore_command(lcore, &again), 0);
+	session->route.attachment = 1;
+	session->route.worker = 1;
+	send_record(1, VL_RECORD_FLUSH, 3, 77, 1, 0, 0);
+	send_record(1, VL_RECORD_FRAME, 3, 77, 1, 160, 1);
+	lcore_drain_workers(lcore);
+	lcore_turn(lcore);
+	ck_assert_uint_eq(session->playout.turn, 1);
+	ck_assert_uint_eq(session->playout.count, 1);
+	/* And so it is with a call that begins. */
+	open_session(4, 78, 1, 18922, 7);
+	ck_assert_int_eq(lcore_command(lcore, &start), 0);
+	send_record(1, VL_RECORD_FRAME, 4, 78, 0, 160, 1);
+	lcore_drain_workers(lcore);
+	ck_assert_uint_eq(session_table_at(table, 4)->playout.count, 1);
+	/* Of a command that never comes, nothing is taken. */
+	session->route.attachment = 2;
+	send_record(1, VL_RECORD_FRAME, 3, 77, 1, 160, 1);
+	lcore_drain_workers(lcore);
+	ck_assert_uint_eq(session->playout.count, 1);
+	ck_assert_uint_eq(dropped(DROP_STALE_GENERATION), 1);
+	/* A DETACH taken on the way: the other worker's ring is not looked at again. */
+	command(LCORE_WORKER_DETACH, 1);
+	session->route.worker = 0;
+	send_record(0, VL_RECORD_FRAME, 3, 77, 1, 160, 1);
+	send_record(1, VL_RECORD_FRAME, 4, 78, 0, 160, 1);
+	lcore_drain_workers(lcore);
+	ck_assert_uint_eq(lcore_private(lcore)->attached, 1);
+	ck_assert_uint_eq(session_table_at(table, 4)->playout.count, 1);
+}
+END_TEST
+
+/* Another SSRC for the caller; what was queued, the turn and the counters go on. */
+START_TEST(test_restream)
+{
+	struct session_ref ref = open_session(3, 77, 0, 18920, 7);
+	struct lcore_command stream = {.type = LCORE_PLAYOUT_STREAM, .session = ref};
+	uint8_t bytes[256], first;
+
+	start_playout(ref, true);
+	send_record(0, VL_RECORD_FLUSH, 3, 77, 4, 0, 0);
+	send_record(0, VL_RECORD_FRAME, 3, 77, 4, 160, 1);
+	send_record(0, VL_RECORD_FRAME, 3, 77, 4, 160, 2);
+	ck_assert_uint_ne(sent(bytes), 0);
+	first = bytes[12];
+	stream.start.ssrc = 0xabcdef01;
+	stream.start.seq = 500;
+	stream.start.timestamp = 77000;
+	lcore_command(lcore, &stream);
+	ck_assert_uint_ne(sent(bytes), 0);
+	ck_assert_uint_eq(bytes[1], 0x80);
+	ck_assert_uint_eq(bytes[2] << 8 | bytes[3], 500);
+	ck_assert_int_eq(memcmp(bytes + 8, "\xab\xcd\xef\x01", 4), 0);
+	ck_assert_uint_eq(bytes[12], first + 1);
+	ck_assert_uint_eq(session_table_at(table, 3)->playout.turn, 4);
+	ck_assert_uint_ge(session_table_at(table, 3)->playout.packets, 2);
+}
+END_TEST
+
 START_TEST(test_detach)
 {
 	open_session(3, 77, 0, 18920, 7);
@@ -1070,8 +1142,10 @@ int main(void)
 		test_learn_rate, test_arp_flood, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again,
 		test_again_comes_first, test_every_queue_is_polled, test_more_queues_than_one_lcore_polls, test_rtcp,
 		test_bad_checksum, test_stripped_tag);
-	unit_add_fixture(suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands);
-	unit_add_fixture(suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_detach);
+	unit_add_fixture(
+		suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands, test_restream);
+	unit_add_fixture(
+		suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_quick_worker, test_detach);
 	unit_add_fixture(suite, "ports", setup, teardown, test_tx_direct, test_tx_full_and_no_buffer, test_run);
 	return unit_run(suite);
 }
