@@ -188,7 +188,8 @@ static void send_setup(struct call *call)
 		.instructions = user->instructions,
 		.handle = session_handle(&call->session),
 		.prefix_padding_ms = PREFIX_PADDING_MS,
-		.silence_duration_ms = SILENCE_DURATION_MS};
+		.silence_duration_ms = SILENCE_DURATION_MS,
+		.seeded = call_resume_seeds(call)};
 
 	say_once_that_language_is_a_wish(user);
 	call_send_control(call, gemini_build_setup(&setup));
@@ -431,6 +432,7 @@ void call_destroy(struct call *call, uint64_t now_ms)
 	uplink_free(&call->uplink);
 	downlink_free(&call->downlink);
 	vl_resampler_free(call->up_resampler);
+	history_free(&call->history);
 	free(call->caller_text.text);
 	free(call->model_text.text);
 	users_release(call->user);

@@ -16,6 +16,7 @@
 #include "dataplane_link.h"
 #include "downlink.h"
 #include "gate.h"
+#include "history.h"
 #include "session.h"
 #include "uplink.h"
 #include "users.h"
@@ -71,6 +72,7 @@ struct call {
 
 	char reported[16]; /* state last said to the data plane */
 	struct call_transcript caller_text, model_text;
+	struct history history; /* of the whole call */
 };
 
 /* What wss.h calls back; the owner is a struct call. */

@@ -28,10 +28,10 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
 	gate_worked(&call->worker->gate, &call->ticket, now_ms);
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
+	call_resume_ready(call, now_ms);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
 		ask(call, now_ms);
 	call->greeted = true;
-	call_resume_ready(call, now_ms);
 }
 
 static void on_interrupted(struct call *call, uint64_t now_ms)
@@ -44,8 +44,21 @@ static void on_interrupted(struct call *call, uint64_t now_ms)
 	if (call->attached)
 		vl_ring_publish(&call->worker->channel.down[call->lcore]);
 	call_report_event(call, "interrupted", NULL, NULL);
+	history_end_turn(&call->history);
 	call_report_turn_text(call);
 	call_update_busy(call, now_ms);
+}
+
+static void on_text(struct call *call, const struct gemini_message *m)
+{
+	if (m->members & GEMINI_CALLER_TEXT) {
+		call_report_text(call, &call->caller_text, m->caller_text);
+		history_say(&call->history, HISTORY_CALLER, m->caller_text);
+	}
+	if (m->members & GEMINI_MODEL_TEXT) {
+		call_report_text(call, &call->model_text, m->model_text);
+		history_say(&call->history, HISTORY_MODEL, m->model_text);
+	}
 }
 
 static void on_audio(struct call *call, const struct gemini_message *m, uint64_t now_ms)
@@ -78,6 +91,7 @@ static void on_turn(struct call *call, const struct gemini_message *m, uint64_t 
 		stats_add(&call->worker->stats.turns, 1);
 		downlink_turn_complete(&call->downlink);
 		call_report_turn_text(call);
+		history_end_turn(&call->history);
 		call_report_event(call, "turn_complete", m->turn_reason != NULL ? "reason" : NULL,
 			m->turn_reason != NULL ? cJSON_CreateString(m->turn_reason) : NULL);
 	}
@@ -146,10 +160,8 @@ static void act(struct call *call, const struct gemini_message *m, uint64_t now_
 	if (call->session.state == SESSION_READY || call->session.state == SESSION_CLOSING) {
 		if (m->members & GEMINI_INTERRUPTED)
 			on_interrupted(call, now_ms);
-		if (m->members & GEMINI_CALLER_TEXT)
-			call_report_text(call, &call->caller_text, m->caller_text);
-		if (m->members & GEMINI_MODEL_TEXT)
-			call_report_text(call, &call->model_text, m->model_text);
+		if (m->members & (GEMINI_CALLER_TEXT | GEMINI_MODEL_TEXT))
+			on_text(call, m);
 		if (m->members & GEMINI_AUDIO)
 			on_audio(call, m, now_ms);
 		if (m->members & (GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))

@@ -23,11 +23,13 @@ void call_resume_cut(struct call *call)
 	if (!call->downlink.complete && (call->downlink.speaking || call->downlink.queue.len > 0))
 		call->cut = true;
 	downlink_turn_complete(&call->downlink);
+	call_report_turn_text(call);
+	history_end_turn(&call->history);
 }
 
-static void send_text(struct call *call, const char *text)
+bool call_resume_seeds(const struct call *call)
 {
-	call_send_control(call, gemini_build_text(users_model(call->user), text));
+	return !call->session.resumed && call->session.has_talked && !history_is_empty(&call->history);
 }
 
 /* The caller's audio has somewhere to go again. */
@@ -45,31 +47,58 @@ static void end_gap(struct call *call, const char *how, uint64_t now_ms)
 		(unsigned long long)gap_ms);
 }
 
+/* Ask for what is owed on a session that knows the conversation. */
+static void ask(struct call *call, enum history_owed owed)
+{
+	char text[HISTORY_TAIL_MAX + 256];
+
+	/* Nobody has said anything yet: what is owed is the greeting. */
+	if (history_is_empty(&call->history) && call->user->greeting != NULL)
+		call_send_control(call, gemini_build_text(users_model(call->user), call->user->greeting));
+	else
+		call_send_control(call,
+			gemini_build_text(users_model(call->user), history_request(&call->history, owed, text, sizeof(text))));
+}
+
+/* Returns how the session is a continuation of the one before. */
+static const char *continue_conversation(struct call *call, enum history_owed owed)
+{
+	const char *model = users_model(call->user);
+	char *seed = call_resume_seeds(call) ? history_seed(&call->history, model, owed) : NULL;
+
+	if (seed != NULL) {
+		call_send_control(call, seed);
+		if (owed != HISTORY_NOTHING && (gemini_model_features(model) & GEMINI_FEATURE_HISTORY))
+			ask(call, owed);
+		return "reseeded";
+	}
+	if (owed != HISTORY_NOTHING)
+		ask(call, owed);
+	return call->session.resumed ? "resumed" : "fresh";
+}
+
 void call_resume_ready(struct call *call, uint64_t now_ms)
 {
 	const uint32_t *took_ms = call->session.took_ms;
-	bool cut = call->cut, asked = call->session.asked;
+	enum history_owed owed = call->cut ? HISTORY_REST : call->session.asked ? HISTORY_ANSWER : HISTORY_NOTHING;
 
-	/* What the old connection knew of the caller's voice is gone with it. */
-	call_update_busy(call, now_ms);
 	vl_log_info("call %s user %s: ready%s; turn %u, name %u, TCP %u, TLS %u, upgrade %u, setup %u ms", call->uuid,
 		call->user->name, call->session.resumed ? " (resumed)" : "", took_ms[SESSION_PHASE_TURN],
 		took_ms[SESSION_PHASE_DNS], took_ms[SESSION_PHASE_TCP], took_ms[SESSION_PHASE_TLS],
 		took_ms[SESSION_PHASE_UPGRADE], took_ms[SESSION_PHASE_SETUP]);
+	/* What the old connection knew of the caller's voice is gone with it. */
+	call_update_busy(call, now_ms);
 	call->cut = false;
 	if (call->gap_ms == 0)
 		return;
-	end_gap(call, call->session.resumed ? "resumed" : "fresh", now_ms);
-	if (cut)
-		send_text(call, "The line was interrupted while you were speaking. Go on where you were cut off.");
-	else if (asked)
-		send_text(call, "The line was interrupted before you answered. Answer what the caller said last.");
-	if (cut && !asked)
+	end_gap(call, continue_conversation(call, owed), now_ms);
+	if (owed != HISTORY_NOTHING)
 		call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
 }
 
 void call_resume_nudge(struct call *call)
 {
 	vl_log_info("call %s user %s: no answer, the model is reminded", call->uuid, call->user->name);
-	send_text(call, "Answer what the caller said last.");
+	call_send_control(call, gemini_build_text(users_model(call->user),
+					"The caller waits for your answer. Answer what the caller said last."));
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct call;
@@ -15,7 +16,13 @@ void call_resume_gap(struct call *call, uint64_t now_ms);
 /* The connection is gone: what the model has said so far is still played to its end, and the rest is asked for later. */
 void call_resume_cut(struct call *call);
 
-/* The session is ready, for the first time or again: report it, and ask for an answer that is still owed. */
+/* Whether the session that is being set up will be told of the conversation. */
+bool call_resume_seeds(const struct call *call);
+
+/*
+ * The session is ready, for the first time or again: report it, tell it what it does not know, and
+ * ask for an answer that is still owed.
+ */
 void call_resume_ready(struct call *call, uint64_t now_ms);
 
 /* Remind the model that the caller waits for it. With a connection. */

@@ -35,9 +35,10 @@ static const struct {
 } families[] = {
 	{"gemini-3.8-live-extended-thinking", FEATURES_COMMON | GEMINI_FEATURE_THINKING},
 	{"gemini-3.5-transcribe", GEMINI_FEATURE_VAD},
-	{"gemini-3.1-flash-live", FEATURES_COMMON | GEMINI_FEATURE_REALTIME_TEXT},
-	{"gemini-live-2.5-flash-native-audio", FEATURES_COMMON},
-	{"gemini-live-2.5-flash", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE},
+	{"gemini-3.1-flash-live", FEATURES_COMMON | GEMINI_FEATURE_REALTIME_TEXT | GEMINI_FEATURE_HISTORY},
+	{"gemini-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
+	{"gemini-live-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
+	{"gemini-live-2.5-flash", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_USER_LAST},
 	{"gemini-2.0-flash-live", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE},
 };
 
@@ -123,6 +124,8 @@ static void add_siblings(cJSON *setup, const struct gemini_setup *s, uint32_t fe
 		if (s->handle != NULL)
 			cJSON_AddStringToObject(resumption, "handle", s->handle);
 	}
+	if (s->seeded && (features & GEMINI_FEATURE_HISTORY))
+		cJSON_AddTrueToObject(cJSON_AddObjectToObject(setup, "historyConfig"), "initialHistoryInClientContent");
 	if (features & GEMINI_FEATURE_COMPRESSION)
 		cJSON_AddObjectToObject(cJSON_AddObjectToObject(setup, "contextWindowCompression"), "slidingWindow");
 }

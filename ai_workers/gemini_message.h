@@ -20,11 +20,13 @@ struct cJSON;
 
 /* What a model accepts in its setup; the service closes with 1007 on a field that a model does not know. */
 #define GEMINI_FEATURE_LANGUAGE	     0x01u /* speechConfig.languageCode; without it the language is asked for in the instructions */
-#define GEMINI_FEATURE_VAD	     0x02u /* realtimeInputConfig */
-#define GEMINI_FEATURE_RESUME	     0x04u /* sessionResumption */
-#define GEMINI_FEATURE_COMPRESSION   0x08u /* contextWindowCompression */
-#define GEMINI_FEATURE_THINKING	     0x10u /* thinkingConfig.thinkingLevel is required */
-#define GEMINI_FEATURE_REALTIME_TEXT 0x20u /* text input is realtimeInput.text, clientContent only seeds history */
+#define GEMINI_FEATURE_VAD	     0x02u  /* realtimeInputConfig */
+#define GEMINI_FEATURE_RESUME	     0x04u  /* sessionResumption */
+#define GEMINI_FEATURE_COMPRESSION   0x08u  /* contextWindowCompression */
+#define GEMINI_FEATURE_THINKING	     0x10u  /* thinkingConfig.thinkingLevel is required */
+#define GEMINI_FEATURE_REALTIME_TEXT 0x20u  /* text input is realtimeInput.text, clientContent only seeds history */
+#define GEMINI_FEATURE_HISTORY	     0x80u  /* seeding is declared in the setup (historyConfig) */
+#define GEMINI_FEATURE_USER_LAST     0x100u /* a seed ends with a turn of the user */
 
 /* What a call asks of its session. Strings are borrowed for the call of gemini_build_setup(); NULL leaves the field out. */
 struct gemini_setup {
@@ -35,6 +37,7 @@ struct gemini_setup {
 	const char *handle;	  /* resumption handle of the session to continue */
 	uint16_t prefix_padding_ms;
 	uint16_t silence_duration_ms;
+	bool seeded; /* history follows (history.h) */
 };
 
 /* Members of a server message, independent of each other: one message may carry several. */

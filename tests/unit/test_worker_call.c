@@ -21,6 +21,8 @@ static unsigned int dials, dials_to_fail, closes, failures, reads;
 static unsigned int address;
 static bool read_wanted, connected;
 static struct wss_config config;
+static char resumed_how[16];
+static int resumed_gap_ms;
 
 size_t wss_headroom(void)
 {
@@ -113,8 +115,14 @@ void endpoint_failed(struct endpoint *endpoint, const char *failed)
 
 void dataplane_link_say(struct dataplane_link *link, const char *name, cJSON *body)
 {
+	const char *event = cJSON_GetStringValue(cJSON_GetObjectItem(body, "event"));
+
 	(void)link;
 	(void)name;
+	if (event != NULL && strcmp(event, "resumed") == 0) {
+		snprintf(resumed_how, sizeof(resumed_how), "%s", cJSON_GetStringValue(cJSON_GetObjectItem(body, "how")));
+		resumed_gap_ms = cJSON_GetObjectItem(body, "gap_ms")->valueint;
+	}
 	cJSON_Delete(body);
 }
 
@@ -124,6 +132,7 @@ static void begin(void)
 	dials = dials_to_fail = closes = failures = reads = address = 0;
 	read_wanted = true;
 	connected = false;
+	resumed_how[0] = '\0';
 	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
 	worker_gate_start(&worker);
 	users = (struct users){.gemini = {.model = "m", .rotate_after_s = SESSION_ROTATE_AFTER_S}};
@@ -264,6 +273,122 @@ START_TEST(test_call_reads_until_ready)
 }
 END_TEST
 
+/* The connection breaks, and `ms` later the next one is ready. */
+static void come_back(unsigned int ms)
+{
+	call_let_go(call, false);
+	call_lost(call, 1011, 0, "Internal error encountered.", now);
+	now += ms;
+	while (call->session.state != SESSION_DIALLING || call->connection == NULL) {
+		call_tick(call, now);
+		worker_gate_run(&worker, now);
+		now += 5;
+	}
+	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, now);
+	message("{\"setupComplete\":{}}");
+	call->heard_ms = now;
+}
+
+/* What is on its way to the service behind the setup, message by message. */
+static const char *sent(unsigned int index)
+{
+	struct call_control *control = call->control != NULL ? call->control->next : NULL;
+
+	while (control != NULL && index-- > 0)
+		control = control->next;
+	return control != NULL ? control->text : "";
+}
+
+#define HANDLE	 "{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}"
+#define QUESTION "{\"serverContent\":{\"inputTranscription\":{\"text\":\"When do you open?\"}}}"
+#define ANSWER	 "{\"serverContent\":{\"outputTranscription\":{\"text\":\"We open at\"}}}"
+
+/* Cut off in the middle of an answer: what has come is played, the rest is asked for. */
+START_TEST(test_call_cut_answer_goes_on)
+{
+	size_t queued;
+
+	ready();
+	message(HANDLE);
+	message(QUESTION);
+	message(ANSWER);
+	message(AUDIO);
+	queued = call->downlink.queue.len;
+	ck_assert_uint_gt(queued, 0);
+	come_back(20);
+	ck_assert(call->session.resumed);
+	ck_assert_uint_ge(call->downlink.queue.len, queued);
+	ck_assert(call->downlink.complete);
+	ck_assert_ptr_nonnull(strstr(sent(0), "We open at"));
+	ck_assert_ptr_nonnull(strstr(sent(0), "Go on from there"));
+	ck_assert_str_eq(sent(1), "");
+	ck_assert(call->session.asked);
+}
+END_TEST
+
+/* All of the answer had come: it plays on through the gap, and nothing is asked again. */
+START_TEST(test_call_complete_answer_plays_on)
+{
+	size_t queued;
+
+	ready();
+	message(HANDLE);
+	message(AUDIO);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	queued = call->downlink.queue.len;
+	come_back(20);
+	ck_assert(call->session.resumed);
+	ck_assert_uint_eq(call->downlink.queue.len, queued);
+	ck_assert_str_eq(sent(0), "");
+}
+END_TEST
+
+START_TEST(test_call_question_is_asked_again)
+{
+	ready();
+	message(HANDLE);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_START\"}}");
+	message(QUESTION);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	come_back(20);
+	ck_assert_ptr_nonnull(strstr(sent(0), "When do you open?"));
+	ck_assert_ptr_nonnull(strstr(sent(0), "Answer that"));
+	/* Whose voice the old connection heard is not known any more. */
+	ck_assert(!call->session.busy);
+}
+END_TEST
+
+/* Without a handle the new session is told what was said, and does not speak before the caller does. */
+START_TEST(test_call_reseeded)
+{
+	ready();
+	call->attached = true;
+	message(QUESTION);
+	message(ANSWER);
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	come_back(700);
+	ck_assert(!call->session.resumed);
+	ck_assert_str_eq(resumed_how, "reseeded");
+	ck_assert_int_ge(resumed_gap_ms, 700);
+	ck_assert_int_lt(resumed_gap_ms, 1800);
+	ck_assert_ptr_nonnull(strstr(sent(0), "\"clientContent\""));
+	ck_assert_ptr_nonnull(strstr(sent(0), "When do you open?"));
+	ck_assert_ptr_nonnull(strstr(sent(0), "\"turnComplete\":false"));
+	ck_assert_str_eq(sent(1), "");
+	call->attached = false;
+}
+END_TEST
+
+START_TEST(test_call_lost_greeting_is_asked_again)
+{
+	user.greeting = (char *)"Say hello.";
+	ready();
+	come_back(20);
+	ck_assert_ptr_nonnull(strstr(sent(0), "Say hello."));
+	ck_assert_str_eq(sent(1), "");
+}
+END_TEST
+
 START_TEST(test_call_error_in_message)
 {
 	static const struct {
@@ -286,7 +411,8 @@ int main(void)
 
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away, test_call_greeting_outlives_go_away,
 		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_attach_ends_speech,
-		test_call_reads_until_ready);
+		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_complete_answer_plays_on,
+		test_call_question_is_asked_again, test_call_reseeded, test_call_lost_greeting_is_asked_again);
 	tcase_add_checked_fixture(errors, begin, end);
 	tcase_add_loop_test(errors, test_call_error_in_message, 0, 7);
 	suite_add_tcase(suite, errors);
