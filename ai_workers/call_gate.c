@@ -39,7 +39,7 @@ void worker_gate_run(struct worker *worker, uint64_t now_ms)
 	bool granted;
 
 	/* A handshake more would only make the next turn longer too; a loop that is always that busy still dials now and then. */
-	if (worker->turn_took_us > TURN_LONG_US && now_ms < worker->dialled_ms + DIAL_ANYWAY_MS)
+	if (worker->turn_cpu_us > TURN_LONG_US && now_ms < worker->dialled_ms + DIAL_ANYWAY_MS)
 		return;
 	while ((ticket = gate_next(&worker->gate, now_ms, &granted)) != NULL) {
 		struct call *call = call_of(ticket);

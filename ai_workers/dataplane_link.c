@@ -18,7 +18,7 @@
 
 #define RETRY_MS    500u
 #define WAITING_MAX 4096u /* messages */
-#define TURN_MAX    64u	  /* messages read at a time, so that a burst of them does not hold up the calls there are */
+#define TURN_MAX    16u	  /* messages read at a time, so that a burst of them does not hold up the calls there are */
 #define USERS_BYTES 8192u /* of users in one message */
 
 struct waiting {

@@ -53,7 +53,8 @@ struct worker {
 	unsigned int call_count;
 	bool ticking, stopping;
 	uint64_t turn_ns, slept_ns; /* when the loop's present turn began; what polls had slept by then */
-	uint64_t turn_took_us;	    /* the turn before */
+	uint64_t cpu_us;	    /* what the thread had computed by then */
+	uint64_t turn_cpu_us;	    /* in the turn before */
 	uint64_t ticked_us;	    /* last tick, 0: none yet */
 	uint64_t published_ms;
 	struct vl_worker_stats stats;  /* our own; copied to the channel's page now and then */

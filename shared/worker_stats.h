@@ -40,12 +40,13 @@
 	X(quota_refusals, "sessions", "connections that the service refused or closed for quota")
 
 /* X(name, "unit", "meaning") */
-#define VL_WORKER_HISTOGRAMS(X)                                                                             \
-	X(rtp_to_websocket_us, "us", "arrival of a message's last RTP packet to its websocket write")       \
-	X(message_to_ring_us, "us", "model audio message complete to its first frame in the downlink ring") \
-	X(dial_us, "us", "start of the dial to setupComplete")                                              \
-	X(turn_to_dial_us, "us", "wish to dial to its turn")                                                \
-	X(loop_turn_us, "us", "turns of the event loop, without their sleep")                               \
+#define VL_WORKER_HISTOGRAMS(X)                                                                                  \
+	X(rtp_to_websocket_us, "us", "arrival of a message's last RTP packet to its websocket write")            \
+	X(message_to_ring_us, "us", "model audio message complete to its first frame in the downlink ring")      \
+	X(dial_us, "us", "start of the dial to setupComplete")                                                   \
+	X(turn_to_dial_us, "us", "wish to dial to its turn")                                                     \
+	X(loop_turn_us, "us", "turns of the event loop, without their sleep")                                    \
+	X(loop_cpu_us, "us", "what the loop computed in a turn; the rest of the turn the system gave to others") \
 	X(gap_ms, "ms", "no session for the caller's audio: the end of one to the next one's setupComplete")
 
 struct vl_worker_stats {
