@@ -12,21 +12,24 @@
 #include <time.h>
 
 #include "call_record_usage.h"
+#include "record_text.h"
 
 #define TOOLS_OPEN_MAX 8u /* tool calls without an answer that are watched at one time */
 #define NAME_SIZE      65u
 #define REASON_SIZE    160u
 
-struct text {
-	char *bytes;
-	size_t len, capacity;
-};
-
 /* One side's words of the turn that is going on. */
 struct side {
-	struct text text;
+	struct record_text text;
 	uint64_t from_ms, to_ms; /* when its first and its last piece came */
 	bool said, final;
+};
+
+/* What the worker measured of a turn; -1: it did not. It comes before or after the whole of the texts. */
+struct numbers {
+	bool known;
+	double caller_from, caller_to, model_from, model_to, response, underruns;
+	bool interrupted;
 };
 
 struct tool {
@@ -42,9 +45,10 @@ struct gap {
 };
 
 struct call_record {
-	struct text begin, bound; /* JSON objects */
-	struct text workers, turns, tools, gaps;
+	struct record_text begin, bound; /* JSON objects */
+	struct record_text workers, turns, tools, gaps;
 	struct side caller, model;
+	struct numbers numbers;	 /* of the turn whose texts are not whole yet */
 	struct tool *open_tools; /* TOOLS_OPEN_MAX */
 	unsigned int open_tool_count;
 	struct gap gap; /* the newest */
@@ -78,40 +82,13 @@ enum call_record_note call_record_note_of(const char *word)
 	return (enum call_record_note)note;
 }
 
-/* Append at most up to `max` bytes in all; false when they do not fit or there is no memory. */
-static bool append(struct text *text, const char *bytes, size_t len, size_t max)
-{
-	size_t need = text->len + len + 1;
-
-	if (need > max)
-		return false;
-	if (need > text->capacity) {
-		size_t capacity = need < 256 ? 256 : need + need / 2;
-		char *grown = realloc(text->bytes, capacity);
-
-		if (grown == NULL)
-			return false;
-		text->bytes = grown;
-		text->capacity = capacity;
-	}
-	memcpy(text->bytes + text->len, bytes, len);
-	text->len += len;
-	text->bytes[text->len] = '\0';
-	return true;
-}
-
-static void release(struct text *text)
-{
-	free(text->bytes);
-	memset(text, 0, sizeof(*text));
-}
-
 /* Print `item` and append it to a list; `item` is freed. What does not fit is left out and the record says so. */
-static void append_item(struct call_record *record, struct text *list, cJSON *item, size_t max)
+static void append_item(struct call_record *record, struct record_text *list, cJSON *item, size_t max)
 {
 	char *printed = cJSON_PrintUnformatted(item);
 	size_t before = list->len;
-	bool kept = printed != NULL && (before == 0 || append(list, ",", 1, max)) && append(list, printed, strlen(printed), max);
+	bool kept = printed != NULL && (before == 0 || record_text_append(list, ",", 1, max)) &&
+		    record_text_append(list, printed, strlen(printed), max);
 
 	if (!kept) {
 		list->len = before;
@@ -137,31 +114,12 @@ static double number_of(const cJSON *body, const char *name, double otherwise)
 													 : otherwise;
 }
 
-/* Cut at a character of UTF-8 rather than in it. */
-static size_t whole_characters(const char *text, size_t len, size_t max)
-{
-	if (len <= max)
-		return len;
-	while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
-		max--;
-	return max;
-}
-
-static void copy(char *to, size_t size, const char *from)
-{
-	size_t len = from != NULL ? whole_characters(from, strlen(from), size - 1) : 0;
-
-	if (len > 0)
-		memcpy(to, from, len);
-	to[len] = '\0';
-}
-
 struct call_record *call_record_new(const cJSON *begin)
 {
 	struct call_record *record = calloc(1, sizeof(*record));
 	char *printed = cJSON_PrintUnformatted(begin);
 
-	if (record == NULL || printed == NULL || !append(&record->begin, printed, strlen(printed), SIZE_MAX)) {
+	if (record == NULL || printed == NULL || !record_text_append(&record->begin, printed, strlen(printed), SIZE_MAX)) {
 		cJSON_free(printed);
 		call_record_free(record);
 		errno = ENOMEM;
@@ -180,14 +138,14 @@ void call_record_free(struct call_record *record)
 {
 	if (record == NULL)
 		return;
-	release(&record->begin);
-	release(&record->bound);
-	release(&record->workers);
-	release(&record->turns);
-	release(&record->tools);
-	release(&record->gaps);
-	release(&record->caller.text);
-	release(&record->model.text);
+	record_text_free(&record->begin);
+	record_text_free(&record->bound);
+	record_text_free(&record->workers);
+	record_text_free(&record->turns);
+	record_text_free(&record->tools);
+	record_text_free(&record->gaps);
+	record_text_free(&record->caller.text);
+	record_text_free(&record->model.text);
 	free(record->open_tools);
 	free(record->times);
 	free(record);
@@ -201,7 +159,7 @@ static void add_bound(struct call_record *record, const cJSON *body, uint64_t at
 	if (printed == NULL)
 		return;
 	record->bound.len = 0;
-	if (!append(&record->bound, printed, strlen(printed), 1024))
+	if (!record_text_append(&record->bound, printed, strlen(printed), 1024))
 		record->truncated = true;
 	cJSON_free(printed);
 	if (!record->is_bound)
@@ -248,7 +206,7 @@ static void begin_gap(struct call_record *record, int code, const char *reason, 
 	if (gap->code == 0)
 		gap->code = code;
 	if (gap->reason[0] == '\0')
-		copy(gap->reason, sizeof(gap->reason), reason);
+		record_text_copy(gap->reason, sizeof(gap->reason), reason);
 }
 
 static void end_gap(struct call_record *record, uint64_t at_ms)
@@ -271,7 +229,7 @@ static void add_worker(struct call_record *record, const cJSON *body, uint64_t a
 	}
 	if (strcmp(name, record->worker) != 0)
 		append_item(record, &record->workers, cJSON_CreateString(name), CALL_RECORD_WORKERS_MAX);
-	copy(record->worker, sizeof(record->worker), name);
+	record_text_copy(record->worker, sizeof(record->worker), name);
 }
 
 static void add_state(struct call_record *record, const cJSON *body, uint64_t at_ms)
@@ -290,13 +248,14 @@ static void add_state(struct call_record *record, const cJSON *body, uint64_t at
 	}
 }
 
-/* What one side said, once the turn is over. Times it was measured at, or else when its text came. */
-static void keep_said(struct call_record *record, const cJSON *turn, bool model, uint64_t at_ms)
+static const struct numbers nothing_measured = {
+	.caller_from = -1, .caller_to = -1, .model_from = -1, .model_to = -1, .response = -1};
+
+/* What one side said, once the turn is over, with its measured times or else those when its text came. */
+static void keep_said(struct call_record *record, const struct numbers *numbers, bool model, uint64_t at_ms)
 {
 	struct side *side = model ? &record->model : &record->caller;
-	double from = number_of(turn, model ? "model_from_ms" : "caller_from_ms", -1);
-	double to = number_of(turn, model ? "model_to_ms" : "caller_to_ms", -1);
-	double response = number_of(turn, "response_ms", -1);
+	double from = model ? numbers->model_from : numbers->caller_from, to = model ? numbers->model_to : numbers->caller_to;
 	cJSON *item;
 
 	if (!side->said && from < 0)
@@ -310,16 +269,35 @@ static void keep_said(struct call_record *record, const cJSON *turn, bool model,
 	if (side->said && !side->final)
 		cJSON_AddBoolToObject(item, "cut", true); /* its worker never said that this was all */
 	if (model) {
-		if (response >= 0)
-			cJSON_AddNumberToObject(item, "response_ms", response);
+		if (numbers->response >= 0)
+			cJSON_AddNumberToObject(item, "response_ms", numbers->response);
 		else
 			cJSON_AddNullToObject(item, "response_ms");
-		cJSON_AddBoolToObject(item, "interrupted", cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(turn, "interrupted")));
-		cJSON_AddNumberToObject(item, "underruns", number_of(turn, "underruns", 0));
+		cJSON_AddBoolToObject(item, "interrupted", numbers->interrupted);
+		cJSON_AddNumberToObject(item, "underruns", numbers->underruns);
 	}
 	append_item(record, &record->turns, item, CALL_RECORD_TURNS_MAX);
 	side->said = side->final = false;
 	side->text.len = 0;
+}
+
+/* The turn is over, with its texts and numbers as far as they are known. */
+static void keep_turn(struct call_record *record, uint64_t at_ms)
+{
+	struct numbers numbers = record->numbers.known ? record->numbers : nothing_measured;
+
+	record->numbers.known = false;
+	keep_said(record, &numbers, false, at_ms);
+	keep_said(record, &numbers, true, at_ms);
+}
+
+/* Keep it now, unless the whole of a text is still to come. */
+static void keep_turn_if_whole(struct call_record *record, uint64_t at_ms)
+{
+	const struct side *caller = &record->caller, *model = &record->model;
+
+	if (record->numbers.known && (!caller->said || caller->final) && (!model->said || model->final))
+		keep_turn(record, at_ms);
 }
 
 static void keep_time(struct call_record *record, double response_ms)
@@ -340,16 +318,23 @@ static void keep_time(struct call_record *record, double response_ms)
 	record->times[record->time_count++] = ms;
 }
 
-/* A turn is over: whatever was said in it is complete. */
 static void add_turn(struct call_record *record, const cJSON *turn, uint64_t at_ms)
 {
-	double response = number_of(turn, "response_ms", -1);
-
-	keep_said(record, turn, false, at_ms);
-	keep_said(record, turn, true, at_ms);
-	record->underruns += (uint32_t)number_of(turn, "underruns", 0);
-	if (response >= 0)
-		keep_time(record, response);
+	if (record->numbers.known)
+		keep_turn(record, at_ms);
+	record->numbers = (struct numbers){.known = true,
+		.caller_from = number_of(turn, "caller_from_ms", -1),
+		.caller_to = number_of(turn, "caller_to_ms", -1),
+		.model_from = number_of(turn, "model_from_ms", -1),
+		.model_to = number_of(turn, "model_to_ms", -1),
+		.response = number_of(turn, "response_ms", -1),
+		.underruns = number_of(turn, "underruns", 0),
+		.interrupted = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(turn, "interrupted"))};
+	record->phantom_interruptions += cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(turn, "phantom"));
+	record->underruns += (uint32_t)record->numbers.underruns;
+	if (record->numbers.response >= 0)
+		keep_time(record, record->numbers.response);
+	keep_turn_if_whole(record, at_ms);
 }
 
 static void add_transcript(struct call_record *record, const cJSON *body, uint64_t at_ms)
@@ -363,17 +348,19 @@ static void add_transcript(struct call_record *record, const cJSON *body, uint64
 		return;
 	side = strcmp(name, "model") == 0 ? &record->model : &record->caller;
 	if (side->final) /* its worker does not report turns: this is the next one */
-		keep_said(record, NULL, side == &record->model, at_ms);
+		keep_said(record, &nothing_measured, side == &record->model, at_ms);
 	if (!side->said)
 		side->from_ms = at_ms;
 	if (final || !side->said)
 		side->text.len = 0;
-	len = whole_characters(said, strlen(said), CALL_RECORD_TEXT_MAX - side->text.len - 1);
-	if (!append(&side->text, said, len, CALL_RECORD_TEXT_MAX) || len < strlen(said))
+	len = record_text_cut(said, strlen(said), CALL_RECORD_TEXT_MAX - side->text.len - 1);
+	if (!record_text_append(&side->text, said, len, CALL_RECORD_TEXT_MAX) || len < strlen(said))
 		record->truncated = true;
 	side->said = side->text.bytes != NULL;
 	side->final = final;
 	side->to_ms = at_ms;
+	if (final)
+		keep_turn_if_whole(record, at_ms);
 }
 
 static void keep_tool(struct call_record *record, const struct tool *tool, const char *outcome, uint64_t now_ms)
@@ -387,7 +374,7 @@ static void keep_tool(struct call_record *record, const struct tool *tool, const
 		cJSON_AddNumberToObject(item, "ms", (double)(now_ms - tool->at_ms));
 	else
 		cJSON_AddNullToObject(item, "ms");
-	cJSON_AddStringToObject(item, "outcome", outcome != NULL ? outcome : "unknown");
+	cJSON_AddStringToObject(item, "outcome", outcome != NULL ? outcome : "none");
 	append_item(record, &record->tools, item, CALL_RECORD_TOOLS_MAX);
 }
 
@@ -397,9 +384,8 @@ static void forget_tool(struct call_record *record, unsigned int at)
 	memmove(&record->open_tools[at], &record->open_tools[at + 1], (record->open_tool_count - at) * sizeof(struct tool));
 }
 
-static void add_tool_call(struct call_record *record, const cJSON *body, uint64_t at_ms)
+static void open_tool(struct call_record *record, const cJSON *call, uint64_t at_ms)
 {
-	const cJSON *call, *calls = cJSON_GetObjectItemCaseSensitive(body, "calls");
 	struct tool tool = {.at_ms = at_ms};
 
 	if (record->open_tools == NULL)
@@ -408,30 +394,49 @@ static void add_tool_call(struct call_record *record, const cJSON *body, uint64_
 		record->truncated = true;
 		return;
 	}
-	cJSON_ArrayForEach(call, calls)
-	{
-		copy(tool.id, sizeof(tool.id), string_of(call, "id"));
-		copy(tool.name, sizeof(tool.name), string_of(call, "name"));
-		record->tool_count++;
-		if (record->open_tool_count == TOOLS_OPEN_MAX) {
-			keep_tool(record, &record->open_tools[0], NULL, at_ms);
-			forget_tool(record, 0);
-		}
-		record->open_tools[record->open_tool_count++] = tool;
+	record_text_copy(tool.id, sizeof(tool.id), string_of(call, "id"));
+	record_text_copy(tool.name, sizeof(tool.name), string_of(call, "name"));
+	record->tool_count++;
+	if (record->open_tool_count == TOOLS_OPEN_MAX) {
+		keep_tool(record, &record->open_tools[0], NULL, at_ms);
+		forget_tool(record, 0);
 	}
+	record->open_tools[record->open_tool_count++] = tool;
 }
 
-static void add_tool_end(struct call_record *record, const cJSON *body, uint64_t at_ms)
+static void add_tool_call(struct call_record *record, const cJSON *body, uint64_t at_ms)
 {
-	const char *id = string_of(body, "id"), *outcome = string_of(body, "outcome");
+	const cJSON *call = cJSON_GetObjectItemCaseSensitive(body, "call");
+
+	if (call != NULL)
+		open_tool(record, call, at_ms);
+	cJSON_ArrayForEach(call, cJSON_GetObjectItemCaseSensitive(body, "calls")) open_tool(record, call, at_ms);
+}
+
+static void add_tool_end(struct call_record *record, const cJSON *body, const char *outcome, uint64_t at_ms)
+{
+	const char *id = string_of(body, "id");
 
 	for (unsigned int i = 0; id != NULL && i < record->open_tool_count; i++) {
 		if (strncmp(record->open_tools[i].id, id, NAME_SIZE - 1) != 0)
 			continue;
-		keep_tool(record, &record->open_tools[i], outcome != NULL ? outcome : "answered", at_ms);
+		keep_tool(record, &record->open_tools[i], outcome, at_ms);
 		forget_tool(record, i);
 		return;
 	}
+}
+
+/* The word of an event that ends a tool call; NULL for others. */
+static const char *tool_outcome(const char *event)
+{
+	static const char *const ends[][2] = {{"tool_result", "result"}, {"tool_error", "error"}, {"tool_cancelled", "cancelled"},
+		{"tool_expired", "expired"}, {"tool_lost", "lost"}};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		if (strcmp(ends[i][0], event) == 0)
+			return ends[i][1];
+	}
+	return NULL;
 }
 
 static void add_resumed(struct call_record *record, const cJSON *body, uint64_t at_ms)
@@ -442,7 +447,7 @@ static void add_resumed(struct call_record *record, const cJSON *body, uint64_t 
 	if (!record->gap.known)
 		return;
 	record->gap.ms = (uint64_t)number_of(body, "gap_ms", (double)record->gap.ms);
-	copy(record->gap.how, sizeof(record->gap.how), how);
+	record_text_copy(record->gap.how, sizeof(record->gap.how), how);
 }
 
 static void add_event(struct call_record *record, const cJSON *body, uint64_t at_ms)
@@ -452,11 +457,9 @@ static void add_event(struct call_record *record, const cJSON *body, uint64_t at
 	if (event == NULL)
 		return;
 	if (strcmp(event, "turn") == 0) {
-		add_turn(record, body, at_ms);
+		add_turn(record, cJSON_GetObjectItemCaseSensitive(body, "turn"), at_ms);
 	} else if (strcmp(event, "interrupted") == 0) {
 		record->interruptions++;
-	} else if (strcmp(event, "phantom_interruption") == 0) {
-		record->phantom_interruptions++;
 	} else if (strcmp(event, "usage") == 0) {
 		call_record_usage_add(&record->usage, cJSON_GetObjectItemCaseSensitive(body, "usage"));
 	} else if (strcmp(event, "closed") == 0) {
@@ -465,8 +468,8 @@ static void add_event(struct call_record *record, const cJSON *body, uint64_t at
 		add_resumed(record, body, at_ms);
 	} else if (strcmp(event, "tool_call") == 0) {
 		add_tool_call(record, body, at_ms);
-	} else if (strcmp(event, "tool_end") == 0) {
-		add_tool_end(record, body, at_ms);
+	} else if (tool_outcome(event) != NULL) {
+		add_tool_end(record, body, tool_outcome(event), at_ms);
 	}
 }
 
@@ -547,7 +550,7 @@ static void add_totals(cJSON *line, struct call_record *record)
 }
 
 /* A list as it was kept. */
-static void add_list(cJSON *line, const char *name, const struct text *list)
+static void add_list(cJSON *line, const char *name, const struct record_text *list)
 {
 	char *text = malloc(list->len + 3);
 
@@ -590,8 +593,7 @@ char *call_record_line(struct call_record *record, const cJSON *end, uint64_t at
 	cJSON *line;
 	char *text = NULL, *printed;
 
-	keep_said(record, NULL, false, at_ms);
-	keep_said(record, NULL, true, at_ms);
+	keep_turn(record, at_ms);
 	keep_gap(record, at_ms);
 	for (unsigned int i = 0; i < record->open_tool_count; i++)
 		keep_tool(record, &record->open_tools[i], NULL, at_ms);

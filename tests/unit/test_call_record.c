@@ -150,11 +150,11 @@ START_TEST(test_record_turn_has_text_and_times)
 	note(record, 4000, "transcript", "{'side':'caller','text':'What time is it?','final':true}");
 	note(record, 4000, "transcript", "{'side':'model','text':'Noon.','final':true}");
 	note(record, 4100, "event",
-		"{'event':'turn','caller_from_ms':500,'caller_to_ms':1500,'model_from_ms':2400,'model_to_ms':4100,'response_ms':"
+		"{'event':'turn','turn':{'caller_from_ms':500,'caller_to_ms':1500,'model_from_ms':2400,'model_to_ms':4100,'"
+		"response_ms':"
 		"900,"
-		"'underruns':2,'interrupted':true}");
+		"'underruns':2,'interrupted':true,'phantom':true}}");
 	note(record, 4100, "event", "{'event':'interrupted'}");
-	note(record, 4100, "event", "{'event':'phantom_interruption'}");
 	tree = finish(record, 5000);
 	expect(tree, "turns.0", "{\"side\":\"caller\",\"from_ms\":500,\"to_ms\":1500,\"text\":\"What time is it?\"}");
 	expect(tree, "turns.1",
@@ -164,6 +164,38 @@ START_TEST(test_record_turn_has_text_and_times)
 	expect(tree, "interruptions", "1");
 	expect(tree, "phantom_interruptions", "1");
 	expect(tree, "underruns", "2");
+	cJSON_Delete(tree);
+}
+END_TEST
+
+/* Numbers come first when the caller interrupts. */
+START_TEST(test_record_turn_waits_for_its_text)
+{
+	struct call_record *record = new_record();
+	cJSON *tree;
+
+	note(record, 2000, "transcript", "{'side':'caller','text':'What','final':false}");
+	note(record, 2600, "transcript", "{'side':'model','text':'No','final':false}");
+	note(record, 3000, "event", "{'event':'turn','turn':{'model_from_ms':2400,'model_to_ms':3000,'interrupted':true}}");
+	note(record, 3000, "transcript", "{'side':'caller','text':'What?','final':true}");
+	note(record, 3000, "transcript", "{'side':'model','text':'Noon','final':true}");
+	/* One without any text, and one whose text never comes. */
+	note(record, 4000, "event", "{'event':'turn','turn':{'model_from_ms':3500,'model_to_ms':3900}}");
+	note(record, 5000, "transcript", "{'side':'model','text':'Ha','final':false}");
+	note(record, 5500, "event", "{'event':'turn','turn':{'model_from_ms':4800,'model_to_ms':5500}}");
+	note(record, 6500, "event", "{'event':'turn','turn':{'model_from_ms':6000,'model_to_ms':6500}}");
+	tree = finish(record, 7000);
+	expect(tree, "turns.0", "{\"side\":\"caller\",\"from_ms\":2000,\"to_ms\":3000,\"text\":\"What?\"}");
+	expect(tree, "turns.1.text", "Noon");
+	expect(tree, "turns.1.from_ms", "2400");
+	expect(tree, "turns.1.interrupted", "true");
+	expect(tree, "turns.2.to_ms", "3900");
+	expect(tree, "turns.2.text", "");
+	expect(tree, "turns.3.text", "Ha");
+	expect(tree, "turns.3.cut", "true");
+	expect(tree, "turns.3.from_ms", "4800");
+	expect(tree, "turns.4.from_ms", "6000");
+	expect(tree, "turn_count", "5");
 	cJSON_Delete(tree);
 }
 END_TEST
@@ -197,10 +229,10 @@ START_TEST(test_record_response_times)
 	cJSON *tree;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-		snprintf(text, sizeof(text), "{'event':'turn','model_from_ms':1,'response_ms':%u}", times[i]);
+		snprintf(text, sizeof(text), "{'event':'turn','turn':{'model_from_ms':1,'response_ms':%u}}", times[i]);
 		note(record, 10, "event", text);
 	}
-	note(record, 10, "event", "{'event':'turn','model_from_ms':1}"); /* a greeting answers nobody */
+	note(record, 10, "event", "{'event':'turn','turn':{'model_from_ms':1}}"); /* a greeting answers nobody */
 	tree = finish(record, 20);
 	expect(tree, "response_ms", "{\"count\":5,\"p50\":800,\"max\":5000}");
 	expect(tree, "turns.5.response_ms", "null");
@@ -266,12 +298,15 @@ START_TEST(test_record_tool_calls)
 
 	note(record, 100, "event",
 		"{'event':'tool_call','calls':[{'id':'call_1','name':'book','args':{'x':1}},{'id':'call_2','name':'look'}]}");
-	note(record, 350, "event", "{'event':'tool_end','id':'call_2','outcome':'ok'}");
-	note(record, 360, "event", "{'event':'tool_end','id':'nobody'}");
+	note(record, 350, "event", "{'event':'tool_result','id':'call_2'}");
+	note(record, 360, "event", "{'event':'tool_error','id':'nobody'}");
+	note(record, 400, "event", "{'event':'tool_call','call':{'id':'call_3','name':'pay'}}");
+	note(record, 900, "event", "{'event':'tool_expired','id':'call_3'}");
 	tree = finish(record, 9000);
-	expect(tree, "tool_calls.0", "{\"at_ms\":100,\"name\":\"look\",\"id\":\"call_2\",\"ms\":250,\"outcome\":\"ok\"}");
-	expect(tree, "tool_calls.1", "{\"at_ms\":100,\"name\":\"book\",\"id\":\"call_1\",\"ms\":null,\"outcome\":\"unknown\"}");
-	expect(tree, "tool_call_count", "2");
+	expect(tree, "tool_calls.0", "{\"at_ms\":100,\"name\":\"look\",\"id\":\"call_2\",\"ms\":250,\"outcome\":\"result\"}");
+	expect(tree, "tool_calls.1", "{\"at_ms\":400,\"name\":\"pay\",\"id\":\"call_3\",\"ms\":500,\"outcome\":\"expired\"}");
+	expect(tree, "tool_calls.2", "{\"at_ms\":100,\"name\":\"book\",\"id\":\"call_1\",\"ms\":null,\"outcome\":\"none\"}");
+	expect(tree, "tool_call_count", "3");
 	cJSON_Delete(tree);
 }
 END_TEST
@@ -292,7 +327,7 @@ START_TEST(test_record_is_bounded)
 			i < 4 ? words : "words", i % 3 ? "true" : "false");
 		note(record, i, "transcript", text);
 		note(record, i, "event", "{'event':'tool_call','calls':[{'id':'1','name':'n'}]}");
-		note(record, i, "event", "{'event':'turn','response_ms':4}");
+		note(record, i, "event", "{'event':'turn','turn':{'response_ms':4}}");
 		note(record, i, "state", i % 2 ? "{'state':'ready'}" : "{'state':'reconnecting','reason':'because'}");
 		snprintf(text, sizeof(text), "{'worker':'worker-%u'}", i);
 		note(record, i, "worker", text);
@@ -321,8 +356,9 @@ START_TEST(test_record_takes_anything)
 {
 	static const char *const words[] = {"bound", "worker", "state", "transcript", "event"};
 	static const char *const bodies[] = {"{}", "[]", "null", "{'bound':5,'worker':5,'state':{},'side':1,'text':2,'event':[]}",
-		"{'side':'caller'}", "{'event':'turn','response_ms':'x','caller_from_ms':-1,'model_from_ms':1e300}",
-		"{'event':'tool_call','calls':[5,{},{'id':7,'name':[]}]}", "{'event':'tool_end','id':null}",
+		"{'side':'caller'}", "{'event':'turn'}",
+		"{'event':'turn','turn':{'response_ms':'x','caller_from_ms':-1,'model_from_ms':1e300}}",
+		"{'event':'tool_call','calls':[5,{},{'id':7,'name':[]}]}", "{'event':'tool_result','id':null}",
 		"{'event':'resumed'}", "{'event':'closed','code':'x'}",
 		"{'event':'usage','usage':{'promptTokensDetails':[1,{'modality':5}]}}"};
 	struct call_record *record = new_record();
@@ -345,8 +381,8 @@ int main(void)
 
 	unit_add(suite, "line", test_record_of_an_empty_call, test_record_refuses_a_beginning_without_a_name,
 		test_record_bound_and_ready);
-	unit_add(suite, "turns", test_record_turn_has_text_and_times, test_record_keeps_text_whose_worker_was_killed,
-		test_record_response_times);
+	unit_add(suite, "turns", test_record_turn_has_text_and_times, test_record_turn_waits_for_its_text,
+		test_record_keeps_text_whose_worker_was_killed, test_record_response_times);
 	unit_add(suite, "totals", test_record_usage_is_summed_by_modality, test_record_gaps, test_record_tool_calls);
 	unit_add(suite, "bounds", test_record_is_bounded, test_record_takes_anything);
 	return unit_run(suite);

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "dpdk_app/worker_messages.h"
 #include "shared/log.h"
 
 static struct {
@@ -382,6 +383,14 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 		"{\"transcript\": {\"session\": \"%s\", \"side\": \"both\", \"text\": \"\", \"final\": true}}",
 		"{\"transcript\": {\"session\": \"%s\", \"side\": \"model\", \"text\": 7, \"final\": true}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"explosion\"}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\"}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"response_ms\": \"soon\"}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"model_to_ms_ago\": -1}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"number\": 1e10}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"interrupted\": 1}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"response_ms\": true}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"model_to_ms\": 1}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {}, \"x\": 1}}",
 		"{\"ping\": \"x\"}",
 		"{\"users\": {}}",
 		"{\"open\": {}}",
@@ -400,6 +409,22 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 	say(link, "{\"state\": {\"session\": \"%s\", \"state\": \"failed\", \"reason\": \"quota\", \"code\": 1011}}", call->uuid);
 	ck_assert_uint_eq(t.states, 1);
 	close(link);
+}
+END_TEST
+
+START_TEST(test_workers_turns_have_times_of_the_call)
+{
+	cJSON *body = cJSON_Parse(
+		"{\"session\":\"s\",\"event\":\"turn\",\"turn\":{\"number\":3,\"caller_to_ms_ago\":1500,"
+		"\"model_from_ms_ago\":700,\"model_to_ms_ago\":0,\"caller_from_ms_ago\":99999,\"interrupted\":true}}");
+	cJSON *turn = worker_message_turn(body, 10000);
+	char *text = cJSON_PrintUnformatted(turn);
+
+	ck_assert_str_eq(text, "{\"session\":\"s\",\"event\":\"turn\",\"turn\":{\"number\":3,\"interrupted\":true,"
+			       "\"caller_from_ms\":0,\"caller_to_ms\":8500,\"model_from_ms\":9300,\"model_to_ms\":10000}}");
+	cJSON_free(text);
+	cJSON_Delete(turn);
+	cJSON_Delete(body);
 }
 END_TEST
 
@@ -753,6 +778,7 @@ int main(void)
 	tcase_add_test(tcase, test_workers_attach_that_fails_is_taken_back);
 	tcase_add_test(tcase, test_workers_believe_only_the_owner_of_a_call);
 	tcase_add_test(tcase, test_workers_a_bad_message_costs_only_itself);
+	tcase_add_test(tcase, test_workers_turns_have_times_of_the_call);
 	tcase_add_test(tcase, test_workers_open_close_and_hold_are_told_in_order);
 	tcase_add_test(tcase, test_workers_silence_and_pings);
 	tcase_add_test(tcase, test_workers_that_do_not_read_are_cut_off);
