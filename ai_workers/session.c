@@ -130,19 +130,17 @@ static uint32_t resume_delay_ms(struct session *s, uint64_t now_ms)
 }
 
 /* The delay before the next dial, after a loss of class s->class. */
-static uint32_t next_delay_ms(struct session *s, bool was_stable, bool failed_resume, uint64_t now_ms)
+static uint32_t next_delay_ms(struct session *s, bool was_ready, bool failed_resume, uint64_t now_ms)
 {
 	if (s->class == CLOSE_THROTTLED)
 		return SESSION_THROTTLE_MS + next_random(s) % SESSION_THROTTLE_MS;
-	if (was_stable)
-		return 0;
 	if (failed_resume && s->handle != NULL)
 		return resume_delay_ms(s, now_ms);
-	/*
-	 * When a handle was to blame the caller need not wait for the new session, but no series of closes may make us dial in a
-	 * circle: one more dial than a handle gets.
-	 */
-	if ((failed_resume || s->class == CLOSE_FRESH || s->class == CLOSE_ONCE) && s->attempt <= SESSION_HANDLE_TRIES + 1)
+	/* The handle was to blame, and has had its tries and their delays: the caller need not wait for the new session. */
+	if (failed_resume && s->class == CLOSE_RESUME)
+		return 0;
+	/* The same, but no series of young deaths or of refusals at once may make us dial in a circle. */
+	if ((was_ready || s->class == CLOSE_FRESH || s->class == CLOSE_ONCE) && s->attempt <= SESSION_HANDLE_TRIES)
 		return 0;
 	return backoff_ms(s);
 }
@@ -204,7 +202,7 @@ static uint32_t lose(struct session *s, enum close_class class, uint32_t abort_m
 			give_up_handle(s);
 		break;
 	}
-	delay_ms = next_delay_ms(s, was_stable, failed_resume, now_ms);
+	delay_ms = next_delay_ms(s, was_ready, failed_resume, now_ms);
 	return wait_and_dial(s, delay_ms > abort_ms ? delay_ms : abort_ms, now_ms);
 }
 

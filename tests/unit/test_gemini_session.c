@@ -159,6 +159,8 @@ START_TEST(test_session_turn)
 	/* The last retry gets a moment's chance of a turn. */
 	connect_now();
 	lose(1011, "");
+	step(SESSION_DIAL_BEGINS);
+	lose_http(503);
 	session.lost_ms -= SESSION_RETRY_MS;
 	wait_deadline();
 	ck_assert_int_eq(session.state, SESSION_DIALLING);
@@ -255,6 +257,30 @@ START_TEST(test_session_http)
 	step(SESSION_DIAL_BEGINS);
 	ck_assert_uint_eq(lose_http(403), SESSION_DO_REPORT);
 	ck_assert_str_eq(session_state_name(&session), "failed");
+}
+END_TEST
+
+/* A session that dies young comes back at once too, and a handle that is refused after it costs its tries and no more. */
+START_TEST(test_session_dies_young)
+{
+	uint64_t lost;
+
+	step(SESSION_START);
+	connect_now();
+	handle("h", true);
+	now += 2000;
+	lost = now;
+	ck_assert_uint_eq(lose(1011, "Internal error encountered."), SESSION_DO_DIAL | SESSION_DO_REPORT);
+	while (session_handle(&session) != NULL) {
+		step(SESSION_DIAL_BEGINS);
+		step(SESSION_UPGRADED);
+		now += 550;
+		lose(1011, "Internal error encountered.");
+		if (session.state == SESSION_WAITING)
+			wait_deadline();
+	}
+	ck_assert_int_eq(session.state, SESSION_DIALLING);
+	ck_assert_uint_le(now - lost, 3 * SESSION_RESUME_AGAIN_MS);
 }
 END_TEST
 
@@ -627,7 +653,7 @@ int main(void)
 		test_session_resumes, test_session_http, test_session_dead_handle, test_session_once, test_session_go_away,
 		test_session_hang_up_anywhere, test_session_go_away_waits_for_answer, test_session_budget_restarts,
 		test_session_young_deaths, test_session_rotates_by_age, test_session_mute, test_session_renewed_on_demand,
-		test_session_dropped, test_session_closes_cross, test_session_late_refusal);
+		test_session_dropped, test_session_closes_cross, test_session_dies_young, test_session_late_refusal);
 	tcase_add_checked_fixture(loops, begin, end);
 	tcase_add_loop_test(loops, test_session_fatal, 0, 4);
 	tcase_add_loop_test(loops, test_session_gives_up, 0, 3);
