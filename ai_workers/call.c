@@ -14,6 +14,7 @@
 #include "call_message.h"
 #include "call_report.h"
 #include "call_resume.h"
+#include "call_turn.h"
 #include "gemini_message.h"
 #include "stats.h"
 #include "tsc.h"
@@ -383,6 +384,7 @@ struct call *call_create(struct worker *worker, const struct dataplane_open *ope
 	if (call_gate_join(call) != 0)
 		goto fail;
 	session_init(&call->session, (uint32_t)tsc_now() ^ open->index, user->users->gemini.rotate_after_s);
+	call_turn_init(call);
 	users_hold(user);
 	call_attach(call, open, now_ms);
 	HASH_ADD_STR(worker->calls, uuid, call);
@@ -461,8 +463,12 @@ void call_record(struct call *call, const struct vl_record *record, const uint8_
 
 	if (record->type == VL_RECORD_AUDIO) {
 		uplink_packet(&call->uplink, &packet, now_ms, &call->worker->stats);
+		call_turn_heard(call, record, payload, now_ms);
 	} else if (record->type == VL_RECORD_DRAINED && (record->flags & VL_RECORD_F_FLUSHED) == 0 &&
 		   downlink_drained(&call->downlink, record->turn)) {
+		call_report_turn_text(call);
+		call_turn(call, TURN_DRAINED, now_ms);
+		call_report_event(call, "finished_speaking", NULL, NULL);
 		call_update_busy(call, now_ms);
 	}
 }
@@ -495,6 +501,7 @@ void call_play(struct call *call, uint64_t now_ms)
 		if (!frame)
 			continue;
 		stats_add(&worker->stats.down_frames, 1);
+		call_turn_played(call, record->payload, now_ms);
 		if (call->audio_us != 0)
 			vl_histogram_add(&worker->stats.message_to_ring_us, vl_clock_us() - call->audio_us);
 		call->audio_us = 0;
@@ -510,6 +517,7 @@ void call_tick(struct call *call, uint64_t now_ms)
 	if (call->session.state == SESSION_DIALLING)
 		watch_dial(call, now_ms);
 	uplink_tick(&call->uplink, now_ms, &call->worker->stats);
+	call_turn_tick(call, now_ms);
 	if (call->session.state == SESSION_READY)
 		watch(call, now_ms);
 	if (call->session.state == SESSION_READY)

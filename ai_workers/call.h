@@ -18,8 +18,10 @@
 #include "gate.h"
 #include "history.h"
 #include "session.h"
+#include "turn.h"
 #include "uplink.h"
 #include "users.h"
+#include "voice_activity.h"
 #include "worker.h"
 #include "wss.h"
 
@@ -68,6 +70,8 @@ struct call {
 	struct uplink uplink;
 	struct vl_resampler *up_resampler; /* NULL: 8 kHz go out as they are */
 	struct downlink downlink;
+	struct voice_activity voice; /* of the caller */
+	struct turn turn;
 	uint64_t audio_us; /* when the message with the first audio of a turn was complete, 0: measured */
 
 	char reported[16]; /* state last said to the data plane */

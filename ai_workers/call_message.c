@@ -11,6 +11,7 @@
 #include "call_gate.h"
 #include "call_report.h"
 #include "call_resume.h"
+#include "call_turn.h"
 #include "gemini_message.h"
 #include "stats.h"
 
@@ -18,7 +19,7 @@
 static void ask(struct call *call, uint64_t now_ms)
 {
 	call_send_control(call, gemini_build_text(users_model(call->user), call->user->greeting));
-	call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
+	call_turn(call, TURN_ASKED, now_ms);
 }
 
 static void on_setup_complete(struct call *call, uint64_t now_ms)
@@ -36,16 +37,11 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 
 static void on_interrupted(struct call *call, uint64_t now_ms)
 {
-	stats_add(&call->worker->stats.interruptions, 1);
-	downlink_interrupted(&call->downlink, now_ms, &call->worker->stats);
-	call->audio_us = 0;
-	/* At once, not with the next tick: the caller is talking. */
-	call_play(call, now_ms);
-	if (call->attached)
-		vl_ring_publish(&call->worker->channel.down[call->lcore]);
-	call_report_event(call, "interrupted", NULL, NULL);
+	call_turn_cut(call, now_ms);
 	history_end_turn(&call->history);
 	call_report_turn_text(call);
+	call_report_event(call, "interrupted", NULL, NULL);
+	call_turn(call, TURN_INTERRUPTED, now_ms);
 	call_update_busy(call, now_ms);
 }
 
@@ -67,6 +63,7 @@ static void on_audio(struct call *call, const struct gemini_message *m, uint64_t
 
 	if (!call->downlink.speaking && call->audio_us == 0)
 		call->audio_us = vl_clock_us();
+	call_turn_audio_comes(call, now_ms);
 	for (uint32_t i = 0; i < m->audio_count; i++)
 		if (downlink_audio(&call->downlink, m->audio[i].base64, m->audio[i].len, now_ms, &worker->stats) != 0) {
 			stats_add(&worker->stats.messages_bad, 1);
@@ -171,6 +168,7 @@ static void act(struct call *call, const struct gemini_message *m, uint64_t now_
 		if (m->members & GEMINI_USAGE)
 			call_report_event(call, "usage", "usage", cJSON_Duplicate(m->usage, true));
 		on_session(call, m, now_ms);
+		call_turn_message(call, m, now_ms);
 	}
 	if (m->members & GEMINI_ERROR)
 		on_error(call, m, now_ms);

@@ -27,6 +27,7 @@ void downlink_free(struct downlink *d)
 {
 	vl_resampler_free(d->resampler);
 	byte_queue_clear(&d->queue);
+	byte_queue_clear(&d->sent);
 	d->resampler = NULL;
 }
 
@@ -146,11 +147,47 @@ void downlink_interrupted(struct downlink *d, uint64_t now_ms, struct vl_worker_
 	byte_queue_clear(&d->queue);
 	vl_resampler_reset(d->resampler);
 	d->half = false;
-	d->turn++;
-	d->flush_due = true;
+	/* What was paused has been flushed already. */
+	if (!d->paused) {
+		d->turn++;
+		d->flush_due = true;
+	}
+	byte_queue_clear(&d->sent);
+	d->paused = false;
 	d->mark_due = d->complete = d->playing = d->speaking = d->dry = false;
 	d->play_end_ms = now_ms;
 	d->muted_until_ms = now_ms + DOWNLINK_MUTE_MS;
+}
+
+bool downlink_pause(struct downlink *d, uint64_t now_ms)
+{
+	size_t unheard = d->play_end_ms > now_ms ? (size_t)(d->play_end_ms - now_ms) * BYTES_PER_MS : 0;
+	uint8_t bytes[DOWNLINK_UNHEARD_MS * BYTES_PER_MS];
+
+	if (!d->keeps || !d->speaking || d->paused)
+		return false;
+	/* A frame that is being played is played again rather than lost. */
+	unheard = (unheard + DOWNLINK_FRAME - 1) / DOWNLINK_FRAME * DOWNLINK_FRAME;
+	if (unheard < d->sent.len)
+		byte_queue_pop(&d->sent, NULL, d->sent.len - unheard);
+	unheard = d->sent.len;
+	byte_queue_pop(&d->sent, bytes, unheard);
+	if (byte_queue_push_front(&d->queue, bytes, unheard) != 0)
+		return false;
+	d->played_ms -= (uint32_t)(unheard / BYTES_PER_MS);
+	d->turn++;
+	d->paused = d->flush_due = true;
+	d->mark_due = d->playing = false;
+	d->play_end_ms = now_ms;
+	return true;
+}
+
+void downlink_resume(struct downlink *d)
+{
+	if (!d->paused)
+		return;
+	d->paused = false;
+	d->mark_due = d->complete;
 }
 
 void downlink_turn_complete(struct downlink *d)
@@ -163,7 +200,8 @@ void downlink_turn_complete(struct downlink *d)
 void downlink_restart(struct downlink *d)
 {
 	d->turn = 0;
-	d->flush_due = d->playing = d->speaking = d->dry = false;
+	d->flush_due = d->playing = d->speaking = d->dry = d->paused = false;
+	byte_queue_clear(&d->sent);
 	d->mark_due = d->complete && d->queue.len > 0;
 	d->play_end_ms = 0;
 }
@@ -187,12 +225,22 @@ enum downlink_due downlink_next(struct downlink *d, uint64_t now_ms)
 {
 	if (d->flush_due)
 		return DOWNLINK_FLUSH_DUE;
+	if (d->paused)
+		return DOWNLINK_NOTHING;
 	notice_dry(d, now_ms);
 	if (d->queue.len < DOWNLINK_FRAME)
 		return d->complete && d->mark_due ? DOWNLINK_MARK_DUE : DOWNLINK_NOTHING;
 	if ((d->playing || gathered(d, now_ms)) && d->play_end_ms < now_ms + DOWNLINK_AHEAD_MS)
 		return DOWNLINK_FRAME_DUE;
 	return DOWNLINK_NOTHING;
+}
+
+/* Without memory a pause loses what it would have kept. */
+static void keep(struct downlink *d, const uint8_t *frame)
+{
+	if (d->sent.len + DOWNLINK_FRAME > DOWNLINK_UNHEARD_MS * BYTES_PER_MS)
+		byte_queue_pop(&d->sent, NULL, DOWNLINK_FRAME);
+	byte_queue_push(&d->sent, frame, DOWNLINK_FRAME);
 }
 
 void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, uint64_t now_ms)
@@ -207,6 +255,8 @@ void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, ui
 		break;
 	case DOWNLINK_FRAME_DUE:
 		byte_queue_pop(&d->queue, frame, DOWNLINK_FRAME);
+		if (d->keeps)
+			keep(d, frame);
 		d->playing = d->speaking = true;
 		if (d->play_end_ms < now_ms)
 			d->play_end_ms = now_ms;

@@ -31,6 +31,7 @@
 #define DOWNLINK_PREBUFFER_MS	  100u /* of speech before it starts, unless it is shorter: in a call's first turn */
 #define DOWNLINK_PREBUFFER_MIN_MS 60u
 #define DOWNLINK_PREBUFFER_MAX_MS 400u
+#define DOWNLINK_UNHEARD_MS	  160u	  /* handed over and perhaps not heard yet, at most */
 #define DOWNLINK_STALLED_MS	  600u	  /* nothing came for so long: what has been gathered is played */
 #define DOWNLINK_FULL_MS	  150000u /* queued: stop reading the socket */
 #define DOWNLINK_RESUME_MS	  140000u /* read again */
@@ -42,14 +43,17 @@ enum downlink_due { DOWNLINK_NOTHING, DOWNLINK_FRAME_DUE, DOWNLINK_FLUSH_DUE, DO
 
 struct downlink {
 	struct byte_queue queue; /* G.711, ready to play */
+	struct byte_queue sent;	 /* the newest of what was handed over, with DOWNLINK_UNHEARD_MS in it: for downlink_pause() */
 	struct vl_resampler *resampler;
 	enum vl_g711_law law;
 	uint32_t turn; /* counted up by a flush */
 	bool half;     /* a sample's first byte waits for its second in the next message */
 	uint8_t half_byte;
 	bool flush_due, mark_due;
-	bool complete;	      /* generationComplete: no more audio of this turn */
-	bool playing;	      /* prebuffered */
+	bool complete; /* generationComplete: no more audio of this turn */
+	bool playing;  /* prebuffered */
+	bool keeps;    /* what was handed over, so that playing can be paused */
+	bool paused;
 	bool dry;	      /* ran out in the middle of a turn, if more of it comes */
 	bool speaking;	      /* from the first frame of a turn until DRAINED */
 	uint64_t play_end_ms; /* when the data plane's queue runs dry */
@@ -75,8 +79,17 @@ int downlink_audio(struct downlink *downlink, const char *base64, size_t len, ui
 /* The model has sent all of its turn: pad the last frame, ask for DRAINED behind it. Worker loop. */
 void downlink_generation_complete(struct downlink *downlink);
 
-/* The caller spoke over the model: forget everything of this turn. Worker loop. */
+/* The caller spoke over the model: forget everything of this turn, and what may still come of it. Worker loop. */
 void downlink_interrupted(struct downlink *downlink, uint64_t now_ms, struct vl_worker_stats *stats);
+
+/*
+ * The caller may have begun to speak: stop at once, and keep everything, also what the data plane has and has not played. Only with
+ * `keeps`. Worker loop. Returns whether there was anything to stop.
+ */
+bool downlink_pause(struct downlink *downlink, uint64_t now_ms);
+
+/* It was nothing: play on from where it stopped. Worker loop. */
+void downlink_resume(struct downlink *downlink);
 
 /* The turn is over on the service's side; audio after it is a new turn's. Worker loop. */
 void downlink_turn_complete(struct downlink *downlink);

@@ -238,6 +238,8 @@ static void read_transcript(struct gemini_message *m, const cJSON *content, cons
 
 static void read_server_content(struct gemini_message *m, const cJSON *content)
 {
+	const char *status;
+
 	if (!cJSON_IsObject(content))
 		return;
 	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(content, "interrupted")))
@@ -246,6 +248,10 @@ static void read_server_content(struct gemini_message *m, const cJSON *content)
 		m->members |= GEMINI_GENERATION_COMPLETE;
 	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(content, "turnComplete")))
 		m->members |= GEMINI_TURN_COMPLETE;
+	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(content, "waitingForInput")))
+		m->members |= GEMINI_WAITING;
+	status = member_text(content, "interactionStatus");
+	m->in_progress = status != NULL && strcmp(status, "IN_PROGRESS") == 0;
 	m->turn_reason = member_text(content, "turnCompleteReason");
 	read_transcript(m, content, "inputTranscription", GEMINI_CALLER_TEXT, &m->caller_text);
 	read_transcript(m, content, "outputTranscription", GEMINI_MODEL_TEXT, &m->model_text);

@@ -56,6 +56,7 @@ struct gemini_setup {
 #define GEMINI_ERROR		   0x1000u
 #define GEMINI_VOICE_START	   0x2000u
 #define GEMINI_VOICE_END	   0x4000u
+#define GEMINI_WAITING		   0x8000u /* waitingForInput: the model stays silent on purpose */
 
 /* One audio part: base64 text inside the receive buffer, escapes already removed. */
 struct gemini_audio {
@@ -72,6 +73,7 @@ struct gemini_message {
 	const char *turn_reason;	      /* turnCompleteReason or NULL */
 	const char *handle;		      /* newHandle or NULL */
 	bool resumable;
+	bool in_progress;		/* with turnComplete: it was not the last of this answer (extended thinking) */
 	uint32_t time_left_ms;		/* goAway; GEMINI_TIME_UNSAID */
 	const struct cJSON *tool_calls; /* the functionCalls array */
 	const struct cJSON *usage;	/* usageMetadata */

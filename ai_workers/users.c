@@ -81,6 +81,14 @@ static bool valid_version(const char *text)
 	return strcmp(text, "v1beta") == 0 || strcmp(text, "v1alpha") == 0 || strcmp(text, "v1") == 0;
 }
 
+static int parse_barge_in(const char *text, void *field)
+{
+	if (strcmp(text, "server") != 0 && strcmp(text, "local") != 0)
+		return -EINVAL;
+	*(bool *)field = strcmp(text, "local") == 0;
+	return 0;
+}
+
 static const struct vl_setting gemini_table[] = {
 	{ROW("endpoint", users, gemini.endpoint, TEXT), .fallback = "\"wss://generativelanguage.googleapis.com\"",
 		.parse = parse_endpoint, .expected = ENDPOINT_EXPECTED,
@@ -116,6 +124,11 @@ static const struct vl_setting user_table[] = {
 		.meaning = "system instruction of the user's calls"},
 	{ROW("model", user, model, STRING), .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED, .reloadable = true,
 		.meaning = "the user's own model; none means `gemini.model`"},
+	{ROW("barge_in", user, local_barge_in, TEXT), .fallback = "\"server\"", .parse = parse_barge_in,
+		.expected = "one of \"server\", \"local\"", .reloadable = true,
+		.meaning = "who stops the model's voice when the caller speaks: `server`, or `local`: already the worker, which "
+			   "goes "
+			   "on if the service does not agree"},
 	{LONG_ROW("greeting", user, greeting), .min = 1, .max = 4096, .reloadable = true,
 		.meaning = "what the model is asked when a call begins, so that it speaks first; none means it waits for the "
 			   "caller"},

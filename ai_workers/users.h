@@ -51,6 +51,8 @@ struct user {
 	const struct user_project *in_project; /* its own, or that of another user with the same key; NULL: none */
 	const struct user *key_first;	       /* the first user of the file with the same key, often itself */
 	unsigned int calls;		       /* that hold this user */
+
+	bool local_barge_in; /* the worker's own voice detection stops the model, before the service says so */
 };
 
 struct users {

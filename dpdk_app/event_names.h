@@ -13,8 +13,11 @@
 	X(SESSION_READY, "session.ready", "the model can hear the caller")                                        \
 	X(SESSION_TRANSCRIPT, "session.transcript", "text of what was said")                                      \
 	X(SESSION_INTERRUPTED, "session.interrupted", "the caller spoke into the model's answer")                 \
+	X(SESSION_PHANTOM_INTERRUPTION, "session.phantom_interruption",                                           \
+		"the answer was interrupted, and no caller was heard in the two seconds before")                  \
 	X(SESSION_GENERATION_COMPLETE, "session.generation_complete", "the model has produced all of its answer") \
 	X(SESSION_TURN_COMPLETE, "session.turn_complete", "the model's turn is over")                             \
+	X(SESSION_FINISHED_SPEAKING, "session.finished_speaking", "the caller has heard all of the answer")       \
 	X(SESSION_GO_AWAY, "session.go_away", "the model's server will close the connection soon")                \
 	X(SESSION_CLOSED, "session.closed", "the connection to the model closed")                                 \
 	X(SESSION_RESUMED, "session.resumed", "after a gap the model can hear the caller again")                  \

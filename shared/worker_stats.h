@@ -31,6 +31,10 @@
 	X(down_underruns, "count", "times the model's audio ran dry within a turn")                          \
 	X(turns, "turns", "turns the model completed")                                                       \
 	X(interruptions, "turns", "turns the caller interrupted")                                            \
+	X(phantoms, "count", "interruptions although no caller was heard")                                   \
+	X(reminders, "messages", "requests to go on after such an interruption")                             \
+	X(local_pauses, "count", "times the caller's voice stopped the model, by our detection")             \
+	X(local_undone, "count", "of them, taken back because the service did not agree")                    \
 	X(messages_bad, "messages", "messages from the model that could not be understood")                  \
 	X(loop_longest_us, "us", "longest turn of the event loop so far, without its sleep")                 \
 	X(ticks, "ticks", "times the loop moved the audio of its calls, every 5 ms while there are any")     \
@@ -43,6 +47,7 @@
 #define VL_WORKER_HISTOGRAMS(X)                                                                                  \
 	X(rtp_to_websocket_us, "us", "arrival of a message's last RTP packet to its websocket write")            \
 	X(message_to_ring_us, "us", "model audio message complete to its first frame in the downlink ring")      \
+	X(response_ms, "ms", "end of the caller's speech to the first frame of the answer handed over")          \
 	X(dial_us, "us", "start of the dial to setupComplete")                                                   \
 	X(turn_to_dial_us, "us", "wish to dial to its turn")                                                     \
 	X(loop_turn_us, "us", "turns of the event loop, without their sleep")                                    \

@@ -273,6 +273,117 @@ START_TEST(test_downlink_interrupted)
 }
 END_TEST
 
+/* The frames as the caller hears them: what the data plane has when it is told to flush is not heard. */
+static uint8_t heard[64][DOWNLINK_FRAME];
+static unsigned int heard_count;
+static uint8_t queued[32][DOWNLINK_FRAME];
+static unsigned int queued_count;
+
+/* `ms` of the data plane: takes what is due every 5 ms, sends a frame every 20. */
+static void play(uint32_t ms)
+{
+	for (uint32_t at = 0; at < ms; at += 5, now += 5) {
+		for (enum downlink_due due; (due = downlink_next(&downlink, now)) != DOWNLINK_NOTHING;) {
+			uint8_t frame[DOWNLINK_FRAME];
+
+			downlink_take(&downlink, due, frame, now);
+			if (due == DOWNLINK_FLUSH_DUE)
+				queued_count = 0;
+			else if (due == DOWNLINK_FRAME_DUE)
+				memcpy(queued[queued_count++], frame, DOWNLINK_FRAME);
+			marks += due == DOWNLINK_MARK_DUE;
+			ck_assert_uint_le(queued_count, 16);
+		}
+		if (now % 20 != 0 || queued_count == 0)
+			continue;
+		memcpy(heard[heard_count++ % 64], queued[0], DOWNLINK_FRAME);
+		memmove(queued[0], queued[1], --queued_count * sizeof(queued[0]));
+	}
+}
+
+/* Wherever it is paused, and whatever comes meanwhile, the caller hears every frame, and at most one of them twice. */
+START_TEST(test_downlink_pause_and_resume)
+{
+	static uint8_t whole[64][DOWNLINK_FRAME];
+	unsigned int twice = 0;
+
+	feed(tone(), 800 * MS_BYTES);
+	downlink_generation_complete(&downlink);
+	heard_count = queued_count = 0;
+	play(2000);
+	ck_assert_uint_eq(heard_count, 40);
+	memcpy(whole, heard, sizeof(whole));
+	ck_assert(downlink_drained(&downlink, 0));
+	for (uint32_t at = 5; at <= 790; at += 15) {
+		unsigned int next = 0;
+
+		end();
+		begin();
+		downlink.keeps = true;
+		heard_count = queued_count = marks = 0;
+		feed(tone(), 500 * MS_BYTES);
+		play(at);
+		ck_assert(downlink_pause(&downlink, now));
+		ck_assert(!downlink_pause(&downlink, now));
+		feed(tone() + 500 * MS_BYTES, 300 * MS_BYTES);
+		downlink_generation_complete(&downlink);
+		play(100);
+		ck_assert_uint_le(heard_count, at / 20 + 1);
+		ck_assert_uint_eq(queued_count, 0);
+		ck_assert(downlink.speaking);
+		/* The mark that was flushed with the frames says nothing. */
+		ck_assert(!downlink_drained(&downlink, 0));
+		play(500);
+		downlink_resume(&downlink);
+		play(2000);
+		for (unsigned int i = 0; i < heard_count; i++) {
+			if (next > 0 && memcmp(heard[i], whole[next - 1], DOWNLINK_FRAME) == 0 &&
+				memcmp(heard[i], whole[next], DOWNLINK_FRAME) != 0) {
+				twice++;
+				continue;
+			}
+			ck_assert_msg(memcmp(heard[i], whole[next], DOWNLINK_FRAME) == 0, "paused at %u: frame %u", at, i);
+			next++;
+		}
+		ck_assert_uint_eq(next, 40);
+		ck_assert_uint_eq(marks, 1);
+		ck_assert(downlink_drained(&downlink, 1));
+	}
+	ck_assert_uint_le(twice, 53);
+}
+END_TEST
+
+/* The service agrees: nothing of it is heard any more, and the data plane's turns stay in step. */
+START_TEST(test_downlink_pause_and_interrupt)
+{
+	downlink.keeps = true;
+	feed(tone(), 800 * MS_BYTES);
+	heard_count = queued_count = 0;
+	play(200);
+	ck_assert(downlink_pause(&downlink, now));
+	play(20);
+	ck_assert_uint_eq(downlink.turn, 1);
+	downlink_interrupted(&downlink, now, &stats);
+	ck_assert_uint_eq(downlink.turn, 1);
+	ck_assert_uint_eq(take_due(NULL) + flushes + marks, 0);
+	downlink_turn_complete(&downlink);
+	feed(tone(), 300 * MS_BYTES);
+	ck_assert_uint_gt(take_due(NULL), 0);
+	/* Before the flush itself has been handed over as well. */
+	ck_assert(downlink_pause(&downlink, now));
+	downlink_interrupted(&downlink, now, &stats);
+	take_due(NULL);
+	ck_assert_uint_eq(flushes, 1);
+	ck_assert_uint_eq(downlink.turn, 2);
+	/* Without having kept anything there is nothing to come back to, so there is no pause. */
+	downlink.keeps = false;
+	downlink_turn_complete(&downlink);
+	feed(tone(), 300 * MS_BYTES);
+	take_due(NULL);
+	ck_assert(!downlink_pause(&downlink, now));
+}
+END_TEST
+
 START_TEST(test_downlink_mute_ends)
 {
 	downlink_interrupted(&downlink, now, &stats);
@@ -387,6 +498,7 @@ int main(void)
 	tcase_add_loop_test(services_case, test_downlink_services, 0, sizeof(services) / sizeof(services[0]));
 	suite_add_tcase(suite, services_case);
 	unit_add_fixture(suite, "turns", begin, end, test_downlink_interrupted, test_downlink_mute_ends,
-		test_downlink_interrupted_leaves_nothing, test_downlink_drained);
+		test_downlink_pause_and_resume, test_downlink_pause_and_interrupt, test_downlink_interrupted_leaves_nothing,
+		test_downlink_drained);
 	return unit_run(suite);
 }

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Turn-taking of one call of a worker, in virtual time: a websocket that only takes what is said to it, and a data plane that plays
+ * what comes through a real channel and says what has been heard.
+ */
+#include "unit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ai_workers/call.h"
+#include "ai_workers/call_gate.h"
+#include "ai_workers/call_message.h"
+#include "ai_workers/endpoint.h"
+#include "shared/base64.h"
+
+#define START_MS 1000000u
+#define INDEX	 1u
+#define FRAME	 160u
+
+static struct worker worker;
+static struct users users;
+static struct user user;
+static struct call *call;
+static uint64_t now;
+static struct wss_config config = {.address = "192.0.2.1"};
+static char texts[4096]; /* said to the model, but for audio */
+static char states[1024], events[8192];
+
+/* The data plane. */
+static struct vl_channel plane;
+static uint8_t queue[32];
+static unsigned int queued, turn, marked, drops;
+static bool mark;
+static char heard[6000]; /* 20 ms each: '-' silence, else the model's */
+static unsigned int heard_count;
+
+/* The caller. */
+static bool caller_speaks;
+static uint16_t seq;
+static uint32_t dice;
+
+size_t wss_headroom(void)
+{
+	return 16;
+}
+
+struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *to, const char *api_key, void *owner)
+{
+	(void)wss, (void)to, (void)api_key, (void)owner;
+	return (struct wss_connection *)&config;
+}
+
+void wss_release(struct wss_connection *connection, bool graceful)
+{
+	(void)connection, (void)graceful;
+}
+
+void wss_close(struct wss_connection *connection)
+{
+	(void)connection;
+}
+
+void wss_want_write(struct wss_connection *connection)
+{
+	(void)connection;
+}
+
+bool wss_is_connected(const struct wss_connection *connection)
+{
+	(void)connection;
+	return true;
+}
+
+bool wss_is_clear(const struct wss_connection *connection)
+{
+	(void)connection;
+	return true;
+}
+
+int wss_send(struct wss_connection *connection, char *text, size_t len)
+{
+	(void)connection;
+	if (memmem(text, len, "\"audio\"", 7) == NULL)
+		snprintf(texts + strlen(texts), sizeof(texts) - strlen(texts), "%.*s\n", (int)len, text);
+	return 0;
+}
+
+void wss_ping(struct wss_connection *connection)
+{
+	(void)connection;
+}
+
+void wss_read(struct wss_connection *connection, bool wanted)
+{
+	(void)connection, (void)wanted;
+}
+
+const struct wss_config *endpoint_config(struct endpoint *endpoint)
+{
+	(void)endpoint;
+	return &config;
+}
+
+unsigned int endpoint_count(const struct endpoint *endpoint)
+{
+	(void)endpoint;
+	return 1;
+}
+
+void endpoint_failed(struct endpoint *endpoint, const char *failed)
+{
+	(void)endpoint, (void)failed;
+}
+
+void dataplane_link_say(struct dataplane_link *link, const char *name, cJSON *body)
+{
+	const char *state = cJSON_GetStringValue(cJSON_GetObjectItem(body, "state"));
+	char *text = cJSON_PrintUnformatted(body);
+
+	(void)link;
+	if (strcmp(name, "state") == 0)
+		snprintf(states + strlen(states), sizeof(states) - strlen(states), "%s ", state);
+	else
+		snprintf(events + strlen(events), sizeof(events) - strlen(events), "%s\n", text);
+	cJSON_free(text);
+	cJSON_Delete(body);
+}
+
+static void message(const char *text)
+{
+	static char buffer[400000];
+
+	snprintf(buffer, sizeof(buffer), "%s", text);
+	call->heard_ms = now;
+	call_message(call, buffer, strlen(buffer), now);
+}
+
+/* `ms` of the model's voice in one message. */
+static void model_says(unsigned int ms)
+{
+	static int16_t pcm[24 * 4000];
+	static char base64[sizeof(pcm) * 4 / 3 + 4], text[sizeof(base64) + 200];
+
+	for (size_t i = 0; i < ms * 24; i++)
+		pcm[i] = (int16_t)lrint(6000 * sin(2 * 3.14159265358979 * 440 * (double)i / 24000));
+	base64[vl_base64_encode(base64, (const uint8_t *)pcm, ms * 48)] = '\0';
+	snprintf(text, sizeof(text),
+		"{\"serverContent\":{\"modelTurn\":{\"parts\":[{\"inlineData\":{\"mimeType\":\"audio/"
+		"pcm;rate=24000\",\"data\":\"%s\"}}]}}}",
+		base64);
+	message(text);
+}
+
+static void begin(void)
+{
+	int fd = vl_channel_create(&plane, 1, 256);
+	struct dataplane_open open = {.uuid = "3f2b", .index = INDEX};
+
+	ck_assert_int_ge(fd, 0);
+	now = START_MS;
+	queued = turn = marked = drops = heard_count = 0;
+	mark = caller_speaks = false;
+	texts[0] = states[0] = events[0] = '\0';
+	seq = 0;
+	dice = 1;
+	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
+	ck_assert_int_eq(vl_channel_map(&worker.channel, fd), 0);
+	close(fd);
+	worker.message = malloc(wss_headroom() + gemini_audio_size(CALL_MESSAGE_SAMPLES_MAX));
+	worker_gate_start(&worker);
+	users = (struct users){.gemini = {.model = "m", .rotate_after_s = SESSION_ROTATE_AFTER_S}};
+	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users, .local_barge_in = user.local_barge_in};
+	call = call_create(&worker, &open, &user, now);
+	ck_assert_ptr_nonnull(call);
+	worker_gate_run(&worker, now);
+	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, now);
+	message("{\"setupComplete\":{}}");
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+}
+
+static void begin_local(void)
+{
+	user.local_barge_in = true;
+	begin();
+	user.local_barge_in = false;
+}
+
+static void end(void)
+{
+	call_destroy(call, now);
+	gate_free(&worker.gate);
+	free(worker.message);
+	vl_channel_unmap(&worker.channel);
+	vl_channel_unmap(&plane);
+}
+
+static void record(uint8_t type, uint32_t of_turn, const uint8_t *payload, uint16_t len)
+{
+	struct vl_record r = {.type = type, .len = len, .session = INDEX, .seq = seq, .timestamp = seq * FRAME, .ssrc = 7};
+
+	if (type == VL_RECORD_DRAINED)
+		r.turn = of_turn;
+	else
+		seq++;
+	call_record(call, &r, payload, now);
+}
+
+static void take_records(void)
+{
+	struct vl_record r;
+	const uint8_t *payload;
+
+	while (vl_ring_next(&plane.down[0], &r, &payload) == 1) {
+		ck_assert_uint_eq(r.session, INDEX);
+		if (r.type == VL_RECORD_FLUSH) {
+			ck_assert_uint_eq(r.turn, turn + 1);
+			turn = r.turn;
+			queued = 0;
+			mark = false;
+		} else if (r.turn != turn) {
+			drops++;
+		} else if (r.type == VL_RECORD_MARK) {
+			mark = true;
+			marked = r.turn;
+		} else {
+			ck_assert_uint_lt(queued, 16);
+			queue[queued++] = 1;
+		}
+		vl_ring_release(&plane.down[0]);
+	}
+}
+
+static void caller_sends(void)
+{
+	uint8_t codes[FRAME];
+	int16_t pcm[FRAME];
+
+	for (size_t i = 0; i < FRAME; i++) {
+		dice = dice * 1664525u + 1013904223u;
+		pcm[i] = (int16_t)((int32_t)(dice >> 16) - 32768) / (caller_speaks ? 4 : 2000);
+	}
+	vl_g711_encode(VL_G711_PCMU, pcm, codes, FRAME);
+	record(VL_RECORD_AUDIO, 0, codes, FRAME);
+}
+
+/* Let `ms` pass: the data plane's beat and the caller's packet every 20 ms, the worker's tick every 5. */
+static void pass(unsigned int ms)
+{
+	for (unsigned int at = 0; at < ms; at += 5) {
+		now += 5;
+		if (now % 20 == 0) {
+			take_records();
+			caller_sends();
+			heard[heard_count++ % sizeof(heard)] = queued > 0 ? 'm' : '-';
+			if (queued > 0)
+				queued--;
+			if (mark && queued == 0) {
+				mark = false;
+				record(VL_RECORD_DRAINED, marked, NULL, 0);
+			}
+		}
+		call->heard_ms = now; /* pongs */
+		call_tick(call, now);
+		vl_ring_publish(&worker.channel.down[0]);
+		take_records();
+	}
+}
+
+/* How much of the model was heard since `from`. */
+static unsigned int model_heard_ms(unsigned int from)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = from; i < heard_count; i++)
+		count += heard[i] == 'm';
+	return count * 20;
+}
+
+#define COUNT(name) atomic_load(&worker.stats.name)
+
+static bool said(const char *text)
+{
+	return strstr(texts, text) != NULL;
+}
+
+/* `talking` ends, and `finished_speaking` comes, when the caller has heard all of it and not before. */
+START_TEST(test_turns_finished_speaking)
+{
+	pass(1000);
+	model_says(1000);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(900);
+	ck_assert_ptr_nonnull(strstr(states, "talking"));
+	ck_assert_ptr_null(strstr(states, "talking ready"));
+	ck_assert_ptr_null(strstr(events, "finished_speaking"));
+	pass(200);
+	ck_assert_uint_eq(model_heard_ms(0), 1000);
+	ck_assert_ptr_nonnull(strstr(states, "talking ready"));
+	ck_assert_ptr_nonnull(strstr(events, "finished_speaking"));
+	ck_assert_ptr_nonnull(strstr(events, "{\"model_from_ms_ago\":10"));
+	ck_assert_ptr_nonnull(strstr(events, "\"model_to_ms_ago\":0,\"underruns\":0,\"interrupted\":false"));
+}
+END_TEST
+
+/* From the end of the caller's voice, not from when anybody noticed it. */
+START_TEST(test_turns_response)
+{
+	pass(2000);
+	caller_speaks = true;
+	pass(1000);
+	caller_speaks = false;
+	pass(1500);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	model_says(500);
+	ck_assert_uint_eq(vl_histogram_count(&worker.stats.response_ms), 1);
+	ck_assert_uint_ge(atomic_load(&worker.stats.response_ms.max), 1490);
+	ck_assert_uint_le(atomic_load(&worker.stats.response_ms.max), 1520);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	pass(1000);
+	ck_assert_ptr_nonnull(strstr(events, "{\"caller_from_ms_ago\":30"));
+	ck_assert_ptr_nonnull(strstr(events, "\"response_ms\":15"));
+}
+END_TEST
+
+/* Nobody spoke: it is reported, and a model that then stays silent is asked to go on. */
+START_TEST(test_turns_phantom)
+{
+	pass(2000);
+	model_says(3000);
+	pass(500);
+	message("{\"serverContent\":{\"interrupted\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	ck_assert_uint_eq(COUNT(phantoms), 1);
+	ck_assert_ptr_nonnull(strstr(events, "\"phantom_interruption\""));
+	pass(2900);
+	ck_assert(!said("Go on"));
+	pass(200);
+	ck_assert(said("Nobody interrupted you. Go on where you were cut off."));
+	ck_assert_uint_eq(COUNT(reminders), 1);
+	/* And when it stays mute nevertheless, that is the session's matter. */
+	pass(SESSION_ANSWER_MS);
+	ck_assert(said("Answer what the caller said last."));
+}
+END_TEST
+
+/* A caller did, and there is nothing phantom about it. */
+START_TEST(test_turns_interrupted)
+{
+	unsigned int from;
+
+	pass(2000);
+	model_says(3000);
+	pass(500);
+	caller_speaks = true;
+	pass(300);
+	ck_assert_uint_gt(queued, 0);
+	from = heard_count;
+	message("{\"serverContent\":{\"interrupted\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(1000);
+	ck_assert_uint_eq(model_heard_ms(from), 0);
+	ck_assert_uint_eq(COUNT(phantoms), 0);
+	ck_assert_uint_eq(COUNT(local_pauses), 0);
+	ck_assert_ptr_null(strstr(events, "phantom"));
+}
+END_TEST
+
+/* The model is silent after a question whose end only the worker has noticed. */
+START_TEST(test_turns_mute)
+{
+	pass(2000);
+	caller_speaks = true;
+	pass(1500);
+	caller_speaks = false;
+	pass(VOICE_END_MS + SESSION_ANSWER_MS - 100);
+	ck_assert(!said("Answer"));
+	pass(200);
+	ck_assert(said("Answer what the caller said last."));
+}
+END_TEST
+
+/* But not while the caller is on hold, and not when the model waits on purpose. */
+START_TEST(test_turns_not_mute)
+{
+	static const char *const excuses[] = {"{\"serverContent\":{\"waitingForInput\":true}}",
+		"{\"serverContent\":{\"turnComplete\":true}}",
+		"{\"serverContent\":{\"turnComplete\":true,\"interactionStatus\":\"IN_PROGRESS\"}}"};
+
+	pass(2000);
+	caller_speaks = true;
+	pass(1500);
+	caller_speaks = false;
+	pass(1000);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	if (_i < 3) {
+		message(excuses[_i]);
+		pass(30000);
+		ck_assert(!said("Answer"));
+		return;
+	}
+	uplink_hold(&call->uplink, true);
+	pass(60000);
+	ck_assert(!said("Answer"));
+	uplink_hold(&call->uplink, false);
+	pass(SESSION_ANSWER_MS - 100);
+	ck_assert(!said("Answer"));
+	pass(200);
+	ck_assert(said("Answer"));
+}
+END_TEST
+
+/* The caller's voice stops the model's within 140 ms; the service agrees, and nothing of the old answer is heard again. */
+START_TEST(test_turns_local_agreed)
+{
+	unsigned int from;
+
+	pass(2000);
+	model_says(4000);
+	pass(1000);
+	caller_speaks = true;
+	pass(VOICE_START_MS + 40);
+	ck_assert_uint_eq(COUNT(local_pauses), 1);
+	from = heard_count;
+	pass(200);
+	ck_assert_uint_eq(model_heard_ms(from), 0);
+	ck_assert_ptr_null(strstr(states, "talking ready"));
+	message("{\"serverContent\":{\"interrupted\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(2000);
+	ck_assert_uint_eq(model_heard_ms(from), 0);
+	ck_assert_uint_eq(COUNT(local_undone), 0);
+	ck_assert_ptr_nonnull(strstr(states, "talking ready"));
+	/* The next answer is heard whole. */
+	caller_speaks = false;
+	pass(1000);
+	from = heard_count;
+	model_says(1000);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	pass(2000);
+	ck_assert_uint_eq(model_heard_ms(from), 1000);
+	ck_assert_uint_eq(drops, 0);
+}
+END_TEST
+
+/* It does not: the answer goes on after the window, and all of it is heard. */
+START_TEST(test_turns_local_undone)
+{
+	pass(2000);
+	model_says(2000);
+	pass(1000);
+	caller_speaks = true;
+	pass(200);
+	caller_speaks = false;
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	pass(TURN_UNDO_MS);
+	ck_assert_uint_eq(COUNT(local_pauses), 1);
+	ck_assert_uint_eq(COUNT(local_undone), 1);
+	pass(3000);
+	ck_assert_uint_ge(model_heard_ms(0), 2000);
+	ck_assert_uint_le(model_heard_ms(0), 2020);
+	ck_assert_ptr_nonnull(strstr(events, "finished_speaking"));
+	ck_assert_ptr_nonnull(strstr(states, "talking ready"));
+}
+END_TEST
+
+/* The end of an answer plays on when the service believes it is over: who speaks into it is heard all the same, and so is the next answer. */
+START_TEST(test_turns_tail)
+{
+	unsigned int from;
+
+	pass(2000);
+	model_says(3000);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	pass(1000);
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_START\"}}");
+	from = heard_count;
+	pass(500);
+	ck_assert_uint_eq(model_heard_ms(from), 0);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	model_says(1000);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	pass(2000);
+	ck_assert_uint_eq(model_heard_ms(from), 1000);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("worker_turns");
+	TCase *excuses = tcase_create("excuses");
+
+	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_phantom,
+		test_turns_interrupted, test_turns_mute, test_turns_tail);
+	tcase_add_checked_fixture(excuses, begin, end);
+	tcase_add_loop_test(excuses, test_turns_not_mute, 0, 4);
+	suite_add_tcase(suite, excuses);
+	unit_add_fixture(suite, "local", begin_local, end, test_turns_local_agreed, test_turns_local_undone);
+	return unit_run(suite);
+}
