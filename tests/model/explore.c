@@ -224,7 +224,7 @@ static bool explore(struct search *search, const struct world_spec *spec, int de
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: binding_model [--seconds N] [--depth N] [--memory-mb N] [--expect-finding]\n");
+	fprintf(stderr, "usage: binding_model [--seconds N] [--depth N] [--memory-mb N] [--world N] [--expect-finding]\n");
 	exit(2);
 }
 
@@ -232,10 +232,10 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
 		{"depth", required_argument, NULL, 'd'}, {"memory-mb", required_argument, NULL, 'm'},
-		{"expect-finding", no_argument, NULL, 'e'}, {0}};
+		{"world", required_argument, NULL, 'w'}, {"expect-finding", no_argument, NULL, 'e'}, {0}};
 	static struct search search;
 	double seconds = 8;
-	int depth = DEPTH_MAX, option;
+	int depth = DEPTH_MAX, option, world = -1; /* -1: all, each for its share of the time */
 	size_t memory_mb = 64, slots = 1024;
 	bool expect = false, good = true;
 
@@ -250,6 +250,9 @@ int main(int argc, char **argv)
 		case 'm':
 			memory_mb = (size_t)atoi(optarg);
 			break;
+		case 'w':
+			world = atoi(optarg);
+			break;
 		case 'e':
 			expect = true;
 			break;
@@ -257,7 +260,7 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
-	if (seconds <= 0 || depth < 1 || depth > DEPTH_MAX || memory_mb < 1)
+	if (seconds <= 0 || depth < 1 || depth > DEPTH_MAX || memory_mb < 1 || world >= (int)world_count)
 		usage();
 	while (slots * 2 * sizeof(uint64_t) <= memory_mb << 20)
 		slots *= 2;
@@ -268,7 +271,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (size_t i = 0; i < world_count && good; i++)
-		good = explore(&search, &worlds[i], depth, seconds / (double)world_count);
+		if (world < 0 || (size_t)world == i)
+			good = explore(&search, &worlds[i], depth, world < 0 ? seconds / (double)world_count : seconds);
 	free(search.seen);
 	if (expect)
 		printf(good ? "the planted fault was NOT found\n" : "the planted fault was found\n");

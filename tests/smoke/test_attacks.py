@@ -4,12 +4,10 @@
 can send; after each attack: no good call lost a packet or heard anything foreign, in either direction; delay and jitter are within a stated ratio of those
 measured before without attack; nothing was ever sent to the attacker; the right reason was counted; the control socket answers."""
 
-import json
 import os
-import socket
 import time
 
-import fake_worker
+from attacker import AttackerOnLink
 from good_calls import GoodCalls
 from harness import main, measured, stage
 
@@ -20,7 +18,7 @@ CALLS = 6
 ATTACKER = "10.77.0.66"
 
 
-class Attacks(GoodCalls):
+class Attacks(AttackerOnLink, GoodCalls):
     def setUp(self):
         super().setUp()
         s = self.scene
@@ -31,47 +29,6 @@ class Attacks(GoodCalls):
         self.add_attacker()
         self.attach(one="admin2", two="agent4")
         self.calls = [self.call(n) for n in range(CALLS)]
-
-    def add_attacker(self):
-        """The tap becomes a port of a bridge; callers are on the bridge, the attacker behind a veth."""
-        s = self.scene
-        s.evil = s._namespace("evil")  # pylint: disable=protected-access
-        lan = ["ip", "-n", s.lan]
-        stage.run(*lan, "link", "add", "br0", "address", "02:77:00:00:00:02", "type", "bridge", "forward_delay", 0, "mcast_snooping", 0)
-        for family, address in ((), f"{s.CALLERS}/{s.PREFIX}"), (("-6",), f"{s.CALLERS6}/{s.PREFIX6}"):
-            stage.run(*lan, *family, "address", "delete", address, "dev", s.tap)
-            stage.run(*lan, *family, "address", "add", address, "dev", "br0", *(("nodad",) if family else ()))
-        stage.run(*lan, "link", "set", s.tap, "address", "02:77:00:00:00:03", "txqueuelen", 20000)
-        stage.run(*lan, "link", "set", s.tap, "master", "br0")
-        stage.run(*lan, "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", s.evil)
-        stage.run(*lan, "link", "set", "v0", "master", "br0", "up")
-        stage.run(*lan, "link", "set", "br0", "up")
-        stage.run("ip", "-n", s.evil, "link", "set", "v1", "address", "02:77:00:00:00:66", "up")
-        self.plane_mac = stage.wait_for(self.find_plane, 5, "the data plane's link address")
-        self.capture = fake_worker.socket_in(s.evil, socket.AF_PACKET, socket.SOCK_RAW)
-        self.addCleanup(self.capture.close)
-        self.capture.bind(("v1", 3))
-        self.capture.setblocking(False)
-
-    def find_plane(self):
-        s = self.scene
-        # Anything to it makes the kernel ask for its link address.
-        with fake_worker.socket_in(s.lan, socket.AF_INET, socket.SOCK_DGRAM) as asker:
-            asker.sendto(b"", (s.PLANE, 9))
-        words = stage.run("ip", "-n", s.lan, "neigh", "show", s.PLANE).split()
-        return words[words.index("lladdr") + 1] if "lladdr" in words else None
-
-    def captured(self):
-        """Frames with our media that reached the attacker's link."""
-        found = []
-        while True:
-            try:
-                frame = self.capture.recv(2048)
-            except BlockingIOError:
-                return found
-            from_plane = frame[6:12] == bytes.fromhex(self.plane_mac.replace(":", ""))
-            if from_plane and (frame[12:14], frame[23:24]) in ((b"\x08\x00", b"\x11"),) or (from_plane and frame[12:14] == b"\x86\xdd" and frame[20:21] == b"\x11"):
-                found.append(frame)
 
     def attack(self, name, *arguments, **more):
         """One attack. Time on a shared machine is also other programs' doing: beyond the ratio it is measured again, with and without attack; what
@@ -89,12 +46,10 @@ class Attacks(GoodCalls):
         s = self.scene
         before, learned = s.drops(), stage.telemetry(s.prefix, "/voxlane/info")["control_learned"]
         rate = rate or RATE
-        with open(s.path(f"{name}.json"), "wb") as out:
-            attacker = s.start(name, stage.binary("rtp_attacker"), "--interface", "v1", "--to-mac", self.plane_mac, "--to", s.PLANE, "--kind", kind,
-                               "--rate", rate, "--seconds", seconds, *options, namespace=s.evil, stdout=out)
+        attacker = self.start_attack(name, kind, rate, seconds, *options)
         took = self.talk(lambda elapsed: not attacker.running() and elapsed > 0.5 or elapsed > 3 * seconds + 5)
         self.assertEqual(attacker.wait(5), 0, attacker.tail())
-        sent = json.loads(s.path(f"{name}.json").read_text())["sent"]
+        sent = self.attack_sent(name)
         self.assertGreater(sent, rate * seconds / 4, "the attacker hardly sent anything")
         result = self.judge()
         begin = time.monotonic()
