@@ -183,6 +183,18 @@ static void print_event(const struct event *event)
 	}
 }
 
+/* The events of a finding once more, in a world that nothing was copied into: what went wrong there, or NULL. */
+static const char *replay(const struct search *search, const struct world_spec *spec)
+{
+	struct world *world = world_new(spec);
+	const char *wrong = NULL;
+
+	for (int i = 0; world != NULL && i < search->finding_depth && wrong == NULL; i++)
+		wrong = apply(world, &search->path[i]);
+	world_free(world);
+	return wrong;
+}
+
 /* Search one world, deeper and deeper, until `depth` or the time is over. Returns false on a finding. */
 static bool explore(struct search *search, const struct world_spec *spec, int depth, double seconds)
 {
@@ -215,6 +227,9 @@ static bool explore(struct search *search, const struct world_spec *spec, int de
 		printf("FINDING: %s, after\n", search->finding);
 		for (int i = 0; i < search->finding_depth; i++)
 			print_event(&search->path[i]);
+		const char *again = replay(search, spec);
+
+		printf("  the same in a fresh world: %s\n", again != NULL ? again : "nothing wrong, so the search itself is");
 	}
 	for (int i = 0; i <= DEPTH_MAX; i++)
 		world_free(search->at[i]);
