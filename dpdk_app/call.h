@@ -30,7 +30,9 @@ struct call {
 	bool port_unknown;	 /* the trunk's default port was signalled and no packet has told the real one yet */
 	bool dedicated;		 /* the local port is this call's own */
 	bool bound, held;
-	bool inserted;	      /* `flow` is in the session table */
+	bool inserted; /* `flow` is in the session table */
+	bool expected; /* packet cores know that the caller is waited for at `expected_at` */
+	struct flow_key expected_at;
 	struct flow_key flow; /* valid while bound */
 	uint32_t address_switches;
 	uint32_t send_ssrc; /* of our own stream; never the caller's */

@@ -85,6 +85,26 @@ static void send_to(struct dataplane *dataplane, struct call *call, const struct
 	commands_send(dataplane->commands, call->lcore, &command);
 }
 
+/* Tell packet cores where the caller is waited for: at its signalled place, until a flow of it is bound. */
+static void expect(struct dataplane *dataplane, struct call *call, bool wait)
+{
+	struct flow_key place = {.local = call->local.address,
+		.local_port = call->local.port,
+		.remote = call->signalled.address,
+		.remote_port = call->signalled.port};
+
+	wait = wait && !call->bound && !call->port_unknown;
+	if (call->expected && (!wait || memcmp(&place, &call->expected_at, sizeof(place)) != 0)) {
+		expected_remove(dataplane->expected, &call->expected_at);
+		call->expected = false;
+	}
+	if (!wait || call->expected)
+		return;
+	expected_add(dataplane->expected, &place);
+	call->expected_at = place;
+	call->expected = true;
+}
+
 /* The flow no longer leads to the call. */
 static void unbind(struct dataplane *dataplane, struct call *call)
 {
@@ -105,6 +125,7 @@ static void take_evicted(struct dataplane *dataplane, const struct binding_verdi
 	vl_log_warning("session %s lost its flow: signalling gave that place to another call", call->uuid);
 	unbind(dataplane, call);
 	send_to(dataplane, call, call->port_unknown ? &nowhere : &call->signalled);
+	expect(dataplane, call, true);
 }
 
 /* The service would refuse the session, and count the attempt; so say it before there is a call. */
@@ -293,6 +314,7 @@ struct call *call_control_begin(struct dataplane *dataplane, const struct call_r
 	announce(dataplane, call);
 	if (verdict.action == BINDING_BIND)
 		call_control_bind(dataplane, &verdict);
+	expect(dataplane, call, true);
 	return call;
 forget:
 	calls_cancel(dataplane->calls, call);
@@ -332,6 +354,7 @@ int call_control_move(
 		send_to(dataplane, call, unknown ? &nowhere : &to);
 	if (verdict.action == BINDING_BIND)
 		call_control_bind(dataplane, &verdict);
+	expect(dataplane, call, true);
 	vl_log_info(
 		"session %s: signalling moved the caller to %s:%u", call->uuid, ip_address_format(&to.address, text), to.port);
 	return 0;
@@ -388,6 +411,7 @@ bool call_control_bind(struct dataplane *dataplane, const struct binding_verdict
 	call->bound = true;
 	call->bound_ms = dataplane->now_ms;
 	call->address_switches += verdict->address_switch;
+	expect(dataplane, call, false);
 	from = (struct endpoint){.address = call->flow.remote, .port = call->flow.remote_port};
 	atomic_fetch_add_explicit(&dataplane->counters.locks, 1, memory_order_relaxed);
 	vl_log_always("%s RTP session %s to SSRC %u from (%s, %u)", verdict->first ? "Locked" : "Re-locked", call->uuid,
@@ -418,6 +442,7 @@ void call_control_end(struct dataplane *dataplane, struct call *call, const char
 	route_close(&session_of(dataplane, call)->route);
 	unbind(dataplane, call);
 	binding_close(dataplane->binding, call->ref, dataplane->now_ms, &unbound);
+	expect(dataplane, call, false);
 	commands_send(dataplane->commands, call->lcore, &stop);
 	call_records_end(dataplane, call, reason);
 	if (event_wanted(dataplane, EVENT_SESSION_ENDED)) {

@@ -56,6 +56,7 @@ struct dataplane {
 	struct session_table *table;
 	struct lcore_settings lcore_settings;
 	struct sources *sources;
+	struct expected *expected;
 	struct lcore *lcores[LCORES_MAX];
 	unsigned int lcore_count;
 	unsigned int playout_lcores; /* the first of them, which have a transmit queue */

@@ -76,6 +76,8 @@ static void private_init(
 	learn_limit_init(&private->learn, settings->random_key, private->tsc_hz,
 		RTE_MAX(settings->learn_per_second, settings->learn_total_per_second / LEARN_SOURCE_SHARE),
 		settings->learn_total_per_second);
+	learn_limit_init(&private->expected, settings->random_key, private->tsc_hz, settings->learn_per_second,
+		settings->learn_total_per_second);
 	learn_limit_init(&private->discovery, settings->random_key, private->tsc_hz, DISCOVERY_SOURCE, DISCOVERY_TOTAL);
 	learn_limit_init(&private->echo, settings->random_key, private->tsc_hz, ECHO_SOURCE, ECHO_TOTAL);
 }

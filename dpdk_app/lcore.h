@@ -16,6 +16,7 @@
 #include "../shared/channel.h"
 #include "../shared/histogram.h"
 #include "drops.h"
+#include "expected.h"
 #include "flow.h"
 #include "packet.h"
 #include "playout.h"
@@ -119,7 +120,8 @@ struct lcore_settings {
 	 * after it was replaced.
 	 */
 	_Atomic(const struct sources *) sources;
-	_Atomic bool stop; /* the loop returns */
+	const struct expected *expected; /* where callers are waited for; NULL: nowhere */
+	_Atomic bool stop;		 /* the loop returns */
 };
 
 /*

@@ -52,6 +52,7 @@ struct lcore_private {
 	struct sources_meter sources; /* media of every trunk */
 	struct learn_limit streams;   /* RTP of unknown flows, each */
 	struct learn_limit learn;     /* and all of one address */
+	struct learn_limit expected;  /* RTP from a place where a caller is expected, before the two above are asked */
 	struct learn_limit discovery; /* ARP and neighbour discovery */
 	struct learn_limit echo;      /* pings */
 };

@@ -91,6 +91,10 @@ static enum drop_reason judge_unknown(struct lcore_private *private, const struc
 		return DROP_RTCP_UNKNOWN;
 	if (again)
 		return DROP_NO_SESSION;
+	/* Beyond its share a place is like any other: many calls may be waited for at one. */
+	if (private->settings->expected != NULL && expected_has(private->settings->expected, &packet->key) &&
+		learn_limit_take_place(&private->expected, &packet->key, private->now))
+		return DROP_NONE;
 	if (!learn_limit_take_stream(&private->streams, &private->learn, &packet->key, private->now))
 		return DROP_LEARN_RATE;
 	return DROP_NONE;

@@ -117,18 +117,30 @@ static inline uint64_t source_word(const struct ip_address *source)
 	return word;
 }
 
-bool learn_limit_take(struct learn_limit *limit, const struct ip_address *source, uint64_t tsc)
+static bool take(struct learn_limit *limit, const uint64_t words[], unsigned int count, uint64_t tsc)
 {
-	const uint64_t word = source_word(source);
-
 	if (!total_has_room(limit, tsc))
 		return false;
-	struct pair pair = pair_of(limit, &word, 1);
+	struct pair pair = pair_of(limit, words, count);
 
 	if (!pair_has_room(limit, pair, tsc))
 		return false;
 	charge_all(limit, pair, tsc);
 	return true;
+}
+
+bool learn_limit_take(struct learn_limit *limit, const struct ip_address *source, uint64_t tsc)
+{
+	const uint64_t word = source_word(source);
+
+	return take(limit, &word, 1, tsc);
+}
+
+bool learn_limit_take_place(struct learn_limit *limit, const struct flow_key *place, uint64_t tsc)
+{
+	const uint64_t words[2] = {source_word(&place->remote), place->remote_port};
+
+	return take(limit, words, 2, tsc);
 }
 
 bool learn_limit_take_stream(

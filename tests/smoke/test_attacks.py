@@ -8,7 +8,7 @@ import os
 import time
 
 from attacker import AttackerOnLink
-from good_calls import GoodCalls
+from good_calls import BEAT, GoodCalls
 from harness import main, measured, stage
 
 SECONDS = int(os.environ.get("VL_ATTACK_SECONDS", "2"))  # of each attack
@@ -104,6 +104,25 @@ class Attacks(AttackerOnLink, GoodCalls):
         self.attack("arp-spoofing", "arp", ["discovery_rate"], "--from", s.CALLERS, rate=500, seconds=8)
         self.attack("nd-spoofing", "nd", ["discovery_rate"], "--from", s.CALLERS, rate=500)
         self.forged_flow(port)
+
+    def test_new_calls_beside_a_flood_from_their_own_address(self):
+        """Who is expected at a signalled port is heard from its first packet on, however much comes from other ports of its address."""
+        s = self.scene
+        self.calls = []
+        before = s.drops()["learn_rate"]
+        attacker = self.start_attack("flood", "rtp", RATE, 5, "--from", s.CALLERS, "--from-port", "30000-60000", "--ssrc", "0-4294967295")
+        stage.wait_for(lambda: s.drops()["learn_rate"] > before + 1000, 3, "the flood")
+        for number in range(CALLS, CALLS + 20):
+            call = self.call(number)
+            self.calls.append(call)
+            for _ in range(3):
+                call.beat()
+                time.sleep(BEAT)
+        self.assertTrue(attacker.running(), "the flood was over before the calls")
+        refused = s.drops()["learn_rate"] - before
+        self.judge()  # every packet of every call was heard
+        measured(f"{len(self.calls)} new calls at signalled ports beside {refused} refused packets from their own address: every first packet was heard")
+        self.assertEqual(attacker.wait(10), 0, attacker.tail())
 
     def forged_flow(self, port):
         """Who sends from the exact address and port of a call with its SSRC garbles that call, as the threat model says, but no more of it than its rate."""
