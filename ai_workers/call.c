@@ -10,6 +10,7 @@
 
 #include "../shared/clock.h"
 #include "../shared/log.h"
+#include "call_credential.h"
 #include "call_gate.h"
 #include "call_message.h"
 #include "call_report.h"
@@ -104,7 +105,7 @@ static const char *dial_address(struct call *call, uint64_t now_ms)
 
 	call->reading = true;
 	snprintf(call->address, sizeof(call->address), "%s", config->address);
-	call->connection = wss_dial(worker->wss, config, call->user->api_key, call);
+	call->connection = wss_dial(worker->wss, config, call_credential(call), call);
 	if (call->connection == NULL)
 		return "cannot start a connection";
 	call_step(call, &(struct session_event){.type = SESSION_RESOLVED}, now_ms);
@@ -125,12 +126,12 @@ static bool dial_next_address(struct call *call, uint64_t now_ms)
 	return dial_address(call, now_ms) == NULL || dial_next_address(call, now_ms);
 }
 
-/* As soon as the service's name is resolved; that goes on in the background. */
+/* As soon as the service's name is resolved and there is a credential; both go on in the background. */
 static void dial_when_resolved(struct call *call, uint64_t now_ms)
 {
 	const char *why;
 
-	if (endpoint_config(call->worker->endpoint)->address == NULL)
+	if (endpoint_config(call->worker->endpoint)->address == NULL || !call_credential_ready(call, now_ms))
 		return;
 	why = dial_address(call, now_ms);
 	if (why != NULL && !dial_next_address(call, now_ms))
@@ -142,13 +143,15 @@ void call_dial(struct call *call, uint64_t now_ms)
 	call->dial_us = vl_clock_us();
 	call->address[0] = '\0';
 	call->addresses_tried = 1;
+	call->credential_wait_ms = 0;
+	call->token_retried = false;
 	dial_when_resolved(call, now_ms);
 }
 
 /* Which phase a dial has come to is asked for here; TLS and upgrade report themselves. */
 static void watch_dial(struct call *call, uint64_t now_ms)
 {
-	if (call->session.phase == SESSION_PHASE_DNS)
+	if (call->session.phase == SESSION_PHASE_DNS || call->credential_wait_ms != 0)
 		dial_when_resolved(call, now_ms);
 	else if (call->session.phase == SESSION_PHASE_TCP && wss_is_connected(call->connection))
 		call_step(call, &(struct session_event){.type = SESSION_CONNECTED}, now_ms);
@@ -246,6 +249,8 @@ static void on_lost(void *owner, uint16_t code, int http_status, const char *rea
 
 	forget_connection(call);
 	if (http_status == 0 && dial_next_address(call, now_ms))
+		return;
+	if (call_credential_rejected(call, http_status, now_ms))
 		return;
 	call_lost(call, code, http_status, reason, now_ms);
 }

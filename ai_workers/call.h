@@ -51,8 +51,11 @@ struct call {
 	uint64_t orphan_until_ms; /* without a data plane: how long the session is kept */
 
 	struct session session;
-	struct gate_ticket ticket; /* to dial */
-	uint64_t gate_ms;	   /* when it asked */
+	struct gate_ticket ticket;   /* to dial */
+	uint64_t gate_ms;	     /* when it asked */
+	uint64_t credential_wait_ms; /* since when a dial waits for an access token, 0: it does not */
+	uint64_t token_issued_ms;    /* of the token of this dial */
+	bool token_retried;	     /* another one was asked for in this dial */
 	struct wss_connection *connection;
 	struct call_control *control; /* messages that go before audio, oldest first */
 	uint64_t heard_ms;	      /* when the service was heard last, be it a pong */

@@ -21,7 +21,7 @@
 
 struct endpoint {
 	struct wss_config config;
-	char host[256], path[128];
+	char host[256], path[ENDPOINT_PATH_SIZE];
 	const char *node; /* what is looked up: the host, or NULL for the loopback addresses */
 	char addresses[ADDRESSES_MAX][INET6_ADDRSTRLEN];
 	unsigned int count, current;
@@ -127,21 +127,21 @@ static void wait_for_first(struct endpoint *e)
 		complain(e, "no answer from the name server yet");
 }
 
-struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t port, const char *api_version)
+struct endpoint *endpoint_create(uv_loop_t *loop, const char *host, uint16_t port, const char *path, bool wait)
 {
 	struct endpoint *e = calloc(1, sizeof(*e));
 
 	if (e == NULL)
 		return NULL;
 	snprintf(e->host, sizeof(e->host), "%s", host);
-	snprintf(e->path, sizeof(e->path), "/ws/google.ai.generativelanguage.%s.GenerativeService.BidiGenerateContent",
-		api_version);
+	snprintf(e->path, sizeof(e->path), "%s", path);
 	e->config = (struct wss_config){.host = e->host, .path = e->path, .port = port};
 	e->node = is_localhost(e->host) ? NULL : e->host;
 	uv_timer_init(loop, &e->timer);
 	e->timer.data = e->request.data = e;
 	resolve(&e->timer);
-	wait_for_first(e);
+	if (wait)
+		wait_for_first(e);
 	return e;
 }
 
@@ -176,6 +176,16 @@ unsigned int endpoint_count(const struct endpoint *e)
 
 void endpoint_failed(struct endpoint *e, const char *address)
 {
-	if (e->count > 0 && strcmp(e->addresses[e->current], address) == 0)
+	if (e->count > 0 && address != NULL && strcmp(e->addresses[e->current], address) == 0)
 		e->current = (e->current + 1) % e->count;
+}
+
+void endpoint_live_path(char path[ENDPOINT_PATH_SIZE], const char *api_version, bool vertex)
+{
+	if (vertex)
+		snprintf(path, ENDPOINT_PATH_SIZE, "/ws/google.cloud.aiplatform.%s.LlmBidiService/BidiGenerateContent",
+			api_version);
+	else
+		snprintf(path, ENDPOINT_PATH_SIZE, "/ws/google.ai.generativelanguage.%s.GenerativeService.BidiGenerateContent",
+			api_version);
 }

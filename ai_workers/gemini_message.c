@@ -23,37 +23,43 @@
 
 const char gemini_audio_stream_end[] = "{\"realtimeInput\":{\"audioStreamEnd\":true}}";
 
-#define FEATURES_COMMON (GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME | GEMINI_FEATURE_COMPRESSION)
+#define FEATURES_COMMON                                                                                   \
+	(GEMINI_FEATURE_VAD | GEMINI_FEATURE_RESUME | GEMINI_FEATURE_COMPRESSION | GEMINI_FEATURE_VOICE | \
+		GEMINI_FEATURE_OWN_TRANSCRIPT)
 
 /*
  * By prefix, longest first where one contains the other. Models with native audio choose the language themselves; only the half
- * cascades, which write text and read it aloud, take a language code.
+ * cascades, which write text and read it aloud, take a language code. Vertex AI takes text as clientContent only.
  */
 static const struct {
 	const char *prefix;
-	uint32_t features;
+	uint32_t developer, vertex;
 } families[] = {
-	{"gemini-3.8-live-extended-thinking", FEATURES_COMMON | GEMINI_FEATURE_THINKING},
-	{"gemini-3.5-transcribe", GEMINI_FEATURE_VAD},
-	{"gemini-3.1-flash-live", FEATURES_COMMON | GEMINI_FEATURE_REALTIME_TEXT | GEMINI_FEATURE_HISTORY},
-	{"gemini-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
-	{"gemini-live-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
-	{"gemini-live-2.5-flash", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_USER_LAST},
-	{"gemini-2.0-flash-live", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE},
+	{"gemini-3.8-live-extended-thinking", FEATURES_COMMON | GEMINI_FEATURE_THINKING,
+		FEATURES_COMMON | GEMINI_FEATURE_THINKING},
+	{"gemini-3.8-live", FEATURES_COMMON, FEATURES_COMMON},
+	{"gemini-3.5-transcribe", GEMINI_FEATURE_VAD, GEMINI_FEATURE_VAD},
+	{"gemini-3.1-flash-live", FEATURES_COMMON | GEMINI_FEATURE_REALTIME_TEXT | GEMINI_FEATURE_HISTORY, FEATURES_COMMON},
+	{"gemini-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST, FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
+	{"gemini-live-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST,
+		FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
+	{"gemini-live-2.5-flash", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_USER_LAST,
+		FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_USER_LAST},
+	{"gemini-2.0-flash-live", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE, FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE},
 };
 
-static const char *model_name(const char *model)
+static bool is_vertex(const char *model)
 {
-	return strncmp(model, "models/", 7) == 0 ? model + 7 : model;
+	return strncmp(model, "projects/", 9) == 0;
 }
 
 uint32_t gemini_model_features(const char *model)
 {
-	const char *name = model_name(model);
+	const char *slash = strrchr(model, '/'), *name = slash != NULL ? slash + 1 : model;
 
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
 		if (strncmp(name, families[i].prefix, strlen(families[i].prefix)) == 0)
-			return families[i].features;
+			return is_vertex(model) ? families[i].vertex : families[i].developer;
 	return FEATURES_COMMON;
 }
 
@@ -62,12 +68,13 @@ static void add_generation_config(cJSON *setup, const struct gemini_setup *s, ui
 	cJSON *config = cJSON_AddObjectToObject(setup, "generationConfig");
 	cJSON *modalities = cJSON_AddArrayToObject(config, "responseModalities");
 	bool language = s->language != NULL && (features & GEMINI_FEATURE_LANGUAGE);
+	bool named = s->voice != NULL && (features & GEMINI_FEATURE_VOICE);
 
-	cJSON_AddItemToArray(modalities, cJSON_CreateString("AUDIO"));
-	if (s->voice != NULL || language) {
+	cJSON_AddItemToArray(modalities, cJSON_CreateString(features & GEMINI_FEATURE_VOICE ? "AUDIO" : "TEXT"));
+	if (named || language) {
 		cJSON *speech = cJSON_AddObjectToObject(config, "speechConfig");
 
-		if (s->voice != NULL) {
+		if (named) {
 			cJSON *voice = cJSON_AddObjectToObject(speech, "voiceConfig");
 
 			cJSON_AddStringToObject(cJSON_AddObjectToObject(voice, "prebuiltVoiceConfig"), "voiceName", s->voice);
@@ -117,7 +124,8 @@ static void add_siblings(cJSON *setup, const struct gemini_setup *s, uint32_t fe
 			cJSON_AddNumberToObject(vad, "silenceDurationMs", s->silence_duration_ms);
 	}
 	cJSON_AddObjectToObject(setup, "inputAudioTranscription");
-	cJSON_AddObjectToObject(setup, "outputAudioTranscription");
+	if (features & GEMINI_FEATURE_OWN_TRANSCRIPT)
+		cJSON_AddObjectToObject(setup, "outputAudioTranscription");
 	if (features & GEMINI_FEATURE_RESUME) {
 		cJSON *resumption = cJSON_AddObjectToObject(setup, "sessionResumption");
 
@@ -145,8 +153,12 @@ char *gemini_build_setup(const struct gemini_setup *s)
 	cJSON *setup = cJSON_AddObjectToObject(message, "setup");
 	char model[256];
 
-	snprintf(model, sizeof(model), "models/%s", model_name(s->model));
-	cJSON_AddStringToObject(setup, "model", model);
+	if (is_vertex(s->model) || strncmp(s->model, "models/", 7) == 0) {
+		cJSON_AddStringToObject(setup, "model", s->model);
+	} else {
+		snprintf(model, sizeof(model), "models/%s", s->model);
+		cJSON_AddStringToObject(setup, "model", model);
+	}
 	add_generation_config(setup, s, features);
 	add_instructions(setup, s, features);
 	add_siblings(setup, s, features);

@@ -18,19 +18,24 @@ struct cJSON;
 #define GEMINI_TIME_UNSAID     UINT32_MAX /* a goAway that does not say how long */
 #define GEMINI_HANDLE_MAX      2048u	  /* bytes of a resumption handle */
 
-/* What a model accepts in its setup; the service closes with 1007 on a field that a model does not know. */
-#define GEMINI_FEATURE_LANGUAGE	     0x01u /* speechConfig.languageCode; without it the language is asked for in the instructions */
-#define GEMINI_FEATURE_VAD	     0x02u  /* realtimeInputConfig */
-#define GEMINI_FEATURE_RESUME	     0x04u  /* sessionResumption */
-#define GEMINI_FEATURE_COMPRESSION   0x08u  /* contextWindowCompression */
-#define GEMINI_FEATURE_THINKING	     0x10u  /* thinkingConfig.thinkingLevel is required */
-#define GEMINI_FEATURE_REALTIME_TEXT 0x20u  /* text input is realtimeInput.text, clientContent only seeds history */
-#define GEMINI_FEATURE_HISTORY	     0x80u  /* seeding is declared in the setup (historyConfig) */
-#define GEMINI_FEATURE_USER_LAST     0x100u /* a seed ends with a turn of the user */
+/*
+ * What a model accepts besides what every Live model does (model, response modality, system instruction, audio and its end, tool responses); the service closes
+ * with 1007 on a field that a model does not know. Every other field that is sent has its bit here.
+ */
+#define GEMINI_FEATURE_LANGUAGE	      0x001u /* speechConfig.languageCode; without it the language is asked for in the instructions */
+#define GEMINI_FEATURE_VAD	      0x002u /* realtimeInputConfig.automaticActivityDetection */
+#define GEMINI_FEATURE_RESUME	      0x004u /* sessionResumption */
+#define GEMINI_FEATURE_COMPRESSION    0x008u /* contextWindowCompression */
+#define GEMINI_FEATURE_THINKING	      0x010u /* thinkingConfig.thinkingLevel, which is then required */
+#define GEMINI_FEATURE_REALTIME_TEXT  0x020u /* text input is realtimeInput.text, clientContent only seeds history */
+#define GEMINI_FEATURE_HISTORY	      0x080u /* seeding is declared in the setup (historyConfig) */
+#define GEMINI_FEATURE_USER_LAST      0x100u /* a seed ends with a turn of the user */
+#define GEMINI_FEATURE_VOICE	      0x200u /* speechConfig.voiceConfig, and AUDIO as the modality; without it TEXT */
+#define GEMINI_FEATURE_OWN_TRANSCRIPT 0x400u /* outputAudioTranscription */
 
 /* What a call asks of its session. Strings are borrowed for the call of gemini_build_setup(); NULL leaves the field out. */
 struct gemini_setup {
-	const char *model;	  /* with or without "models/" */
+	const char *model;	  /* with or without "models/", or Vertex AI's whole "projects/.../models/..." */
 	const char *voice;	  /* prebuilt voice, case-sensitive */
 	const char *language;	  /* BCP-47 */
 	const char *instructions; /* system instruction */
@@ -83,7 +88,10 @@ struct gemini_message {
 	struct cJSON *tree;
 };
 
-/* What `model` accepts (GEMINI_FEATURE_*): a table by name prefix; for unknown names what every family of today accepts. Any. */
+/*
+ * What `model` accepts (GEMINI_FEATURE_*): a table by name prefix and service, which is Vertex AI for a name that begins with "projects/"; for unknown names what
+ * every family of today accepts. Any.
+ */
 uint32_t gemini_model_features(const char *model);
 
 /* The setup message. Any. Returns its text, to be freed by the caller, or NULL when memory is short. */

@@ -7,12 +7,17 @@
 
 #include "../shared/log.h"
 #include "dataplane_link.h"
+#include "token_source.h"
 #include "users.h"
 #include "worker.h"
 
 /* The first setting that only a restart changes, or NULL. */
 static const char *restart_needed(const struct users *old, const struct users *new)
 {
+	if (old->gemini.service != new->gemini.service)
+		return "gemini.service";
+	if (strcmp(old->gemini.location, new->gemini.location) != 0)
+		return "gemini.vertex.location";
 	if (strcmp(old->gemini.endpoint.host, new->gemini.endpoint.host) != 0 ||
 		old->gemini.endpoint.port != new->gemini.endpoint.port)
 		return "gemini.endpoint";
@@ -93,6 +98,7 @@ void worker_reload(struct worker *w)
 	free(w->served);
 	w->served = list;
 	w->users = users;
+	token_source_serve(w->tokens, users);
 	vl_log_always("users file read again: %zu users, %zu new, %zu no longer served; %u calls go on with the keys they have",
 		users->count, added, gone, w->call_count);
 	gate_forgive(&w->gate);

@@ -11,6 +11,7 @@
 #include "seal.h"
 #include "session.h"
 #include "users_projects.h"
+#include "users_vertex.h"
 
 #define ROW(member, of, field, kind) .name = member, .type = VL_SETTING_##kind, VL_SETTING_FIELD(of, field)
 /* A string the parser allocates. */
@@ -75,10 +76,10 @@ static bool valid_word(const char *text)
 	return text[strspn(text, LETTERS_AND_DIGITS "_-")] == '\0';
 }
 
-#define VERSION_EXPECTED "one of \"v1beta\", \"v1alpha\", \"v1\""
+#define VERSION_EXPECTED "a version such as \"v1beta\""
 static bool valid_version(const char *text)
 {
-	return strcmp(text, "v1beta") == 0 || strcmp(text, "v1alpha") == 0 || strcmp(text, "v1") == 0;
+	return text[0] == 'v' && text[1] >= '1' && text[1] <= '9' && text[strspn(text, "v0123456789alphbet")] == '\0';
 }
 
 static int parse_barge_in(const char *text, void *field)
@@ -89,21 +90,62 @@ static int parse_barge_in(const char *text, void *field)
 	return 0;
 }
 
+#define PROJECT_EXPECTED "a project's id"
+static bool valid_project(const char *text)
+{
+	return text[strspn(text, LETTERS_AND_DIGITS "-.:")] == '\0';
+}
+
+#define LOCATION_EXPECTED "a location such as \"us-central1\", \"global\", \"us\" or \"eu\""
+static bool valid_location(const char *text)
+{
+	return text[0] != '-' && text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
+}
+
+static const char *const services[] = {[USERS_DEVELOPER] = "developer", [USERS_VERTEX] = "vertex", NULL};
+
+#define FILE_MEANING "key file of the service account, JSON as Google Cloud makes it; closed to everybody else like this file"
+static const struct vl_setting vertex_table[] = {
+	{ROW("project", users, gemini.vertex.project, STRING), .min = 1, .valid = valid_project, .expected = PROJECT_EXPECTED,
+		.reloadable = true, .meaning = "project that is billed; none means the service account's own"},
+	{ROW("location", users, gemini.location, STRING), .required = true, .min = 1, .valid = valid_location,
+		.expected = LOCATION_EXPECTED, .meaning = "where the model runs"},
+	{ROW("service_account_file", users, gemini.vertex.account_file, STRING), .min = 2, .valid = vl_setting_path,
+		.expected = VL_PATH_EXPECTED, .reloadable = true, .meaning = FILE_MEANING},
+	END};
+
 static const struct vl_setting gemini_table[] = {
-	{ROW("endpoint", users, gemini.endpoint, TEXT), .fallback = "\"wss://generativelanguage.googleapis.com\"",
-		.parse = parse_endpoint, .expected = ENDPOINT_EXPECTED,
-		.meaning = "where the Gemini Live websocket is; always TLS with a verified certificate"},
+	{ROW("service", users, gemini.service, ENUM), .words = services, .fallback = "\"developer\"",
+		.meaning =
+			"which of Google's two services: the Developer API with a key of each user's, or Vertex AI with service "
+			"accounts"},
+	{.name = "vertex",
+		.type = VL_SETTING_OBJECT,
+		.present = offsetof(struct users, gemini.vertex_given),
+		.members = vertex_table,
+		.meaning = "what Vertex AI needs"},
+	{ROW("endpoint", users, gemini.endpoint, TEXT), .parse = parse_endpoint, .expected = ENDPOINT_EXPECTED,
+		.meaning = "where the Gemini Live websocket is, always TLS with a verified certificate; none means Google's own: "
+			   "`wss://generativelanguage.googleapis.com`, or that of `vertex.location`"},
 	{ROW("ca_file", users, gemini.ca_file, STRING), .min = 2, .valid = vl_setting_path, .expected = VL_PATH_EXPECTED,
 		.meaning = "PEM file of the only CA that is trusted; none means the system's CA store"},
 	{ROW("model", users, gemini.model, STRING), .required = true, .min = 1, .valid = valid_model, .expected = MODEL_EXPECTED,
 		.reloadable = true, .meaning = "model of users without their own"},
 	{ROW("api_version", users, gemini.api_version, STRING), .min = 1, .valid = valid_version, .expected = VERSION_EXPECTED,
-		.fallback = "\"v1beta\"", .meaning = "version in the websocket's path"},
+		.meaning = "version in the websocket's path; none means `v1beta`, with Vertex AI `v1beta1`"},
 	{ROW("rotate_after_s", users, gemini.rotate_after_s, INTEGER), .min = SESSION_ROTATE_MIN_S, .max = SESSION_ROTATE_MAX_S,
 		.fallback = "540", .unit = "s", .reloadable = true,
 		.meaning = "age at which a call changes its connection, at a quiet moment within 30 s; the service cuts "
 			   "connections after "
 			   "about ten minutes"},
+	END};
+
+static const struct vl_setting user_vertex_table[] = {
+	{ROW("project", user, vertex.project, STRING), .min = 1, .valid = valid_project, .expected = PROJECT_EXPECTED,
+		.reloadable = true,
+		.meaning = "project that is billed; none means `gemini.vertex.project`, or the account's own"},
+	{ROW("service_account_file", user, vertex.account_file, STRING), .min = 2, .valid = vl_setting_path,
+		.expected = VL_PATH_EXPECTED, .reloadable = true, .meaning = FILE_MEANING ". None means `gemini.vertex`'s"},
 	END};
 
 static const struct vl_setting user_table[] = {
@@ -135,6 +177,12 @@ static const struct vl_setting user_table[] = {
 	{ROW("project", user, project, STRING), .min = 1, .valid = vl_setting_name, .expected = VL_NAME_EXPECTED,
 		.reloadable = true,
 		.meaning = "project that the key belongs to, one of `projects`; users with one key are of one project anyway"},
+	{.name = "vertex",
+		.type = VL_SETTING_OBJECT,
+		.present = offsetof(struct user, vertex_given),
+		.members = user_vertex_table,
+		.reloadable = true,
+		.meaning = "the user's own project and service account with Vertex AI"},
 	END};
 static const struct vl_setting user_element[] = {
 	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct user), .members = user_table}, END};
@@ -271,8 +319,16 @@ static int measure_keys(const struct users *users, size_t *bytes, struct vl_erro
 
 		*bytes += user->api_key != NULL ? strlen(user->api_key) + 1 : 0;
 		*bytes += user->sealed_key != NULL ? strlen(user->sealed_key) : 0;
-		if ((user->api_key != NULL) != (user->sealed_key != NULL))
+		if (users->gemini.service == USERS_VERTEX && user->api_key == NULL && user->sealed_key == NULL)
 			continue;
+		if (users->gemini.service == USERS_DEVELOPER && (user->api_key != NULL) != (user->sealed_key != NULL))
+			continue;
+		if (users->gemini.service == USERS_VERTEX) {
+			snprintf(path, sizeof(path), "users[%zu].%s", i, user->api_key != NULL ? "api_key" : "sealed_key");
+			vl_errors_add(errors, path, "is of no use with \"service\": \"vertex\"");
+			result = -EINVAL;
+			continue;
+		}
 		snprintf(path, sizeof(path), "users[%zu].%s", i, user->api_key != NULL ? "sealed_key" : "api_key");
 		vl_errors_add(errors, path,
 			user->api_key != NULL ? "is there besides api_key; keep one of them"
@@ -307,7 +363,7 @@ static int place_keys(struct users *users, const uint8_t *master, struct vl_erro
 		user->users = users;
 		if (user->api_key != NULL)
 			place_plain(users, user);
-		else
+		else if (user->sealed_key != NULL)
 			r = place_sealed(users, user, master, scratch);
 		if (r == 0)
 			continue;
@@ -335,6 +391,8 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 		if (r == 0)
 			r = index_users(users, errors);
 		if (r == 0)
+			r = users_vertex_check(users, errors);
+		if (r == 0)
 			r = place_keys(users, master, errors);
 		if (r == 0)
 			r = users_find_projects(users, errors);
@@ -347,13 +405,15 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 }
 
 /* What the file says of other files. */
-static int check_files(const struct users *users, struct vl_errors *errors)
+static int check_files(struct users *users, struct vl_errors *errors)
 {
 	struct vl_error error;
 	int r = users->gemini.ca_file[0] != '\0' ? ca_file_check(users->gemini.ca_file, &error) : 0;
 
 	if (r != 0)
 		vl_errors_add(errors, "gemini.ca_file", "%s", error.text);
+	else
+		r = users_vertex_load(users, errors);
 	return r;
 }
 
@@ -391,9 +451,12 @@ void users_free(struct users *users)
 		return;
 	free(users->by_name);
 	/* The keys go with their pages; one that has not come there yet is the table's. */
-	for (size_t i = 0; users->users != NULL && i < users->count; i++)
+	for (size_t i = 0; users->users != NULL && i < users->count; i++) {
 		if ((uintptr_t)users->users[i].api_key - (uintptr_t)users->keys.base < users->keys.size)
 			users->users[i].api_key = NULL;
+		service_account_release(users->users[i].account);
+		free(users->users[i].resource);
+	}
 	secret_pages_destroy(&users->keys);
 	vl_settings_free(users_table, users);
 	free(users);
@@ -418,6 +481,8 @@ struct user *users_find(const struct users *users, const char *name)
 
 static void wipe_key(struct user *user)
 {
+	if (user->api_key == NULL)
+		return;
 	explicit_bzero(user->api_key, strlen(user->api_key));
 	user->api_key = NULL;
 }
@@ -456,5 +521,7 @@ void users_retire(struct users *users)
 
 const char *users_model(const struct user *user)
 {
+	if (user->resource != NULL)
+		return user->resource;
 	return user->model[0] != '\0' ? user->model : user->users->gemini.model;
 }

@@ -18,6 +18,7 @@
 #include "../shared/settings.h"
 #include "master_key.h"
 #include "secret.h"
+#include "service_account.h"
 
 #define USERS_NAME_SIZE 64 /* NUL included; as CALL_USER_SIZE */
 #define USERS_MAX	10000
@@ -36,10 +37,18 @@ struct user_project {
 	uint32_t handshakes_per_second; /* of one worker; 0: no limit of its own */
 };
 
+enum users_service { USERS_DEVELOPER, USERS_VERTEX };
+
+/* Whose quota and whose account, with Vertex AI. Empty: as in `gemini.vertex`. */
+struct users_account {
+	char project[128];	/* empty there too: the account's own */
+	char account_file[256]; /* service_account_file */
+};
+
 struct user {
 	char name[USERS_NAME_SIZE];
 	char project[USERS_NAME_SIZE]; /* as the file has it; empty: see in_project */
-	char *api_key;	    /* for the x-goog-api-key header: printable ASCII without spaces; in users->keys. NULL: wiped */
+	char *api_key; /* for the x-goog-api-key header: printable ASCII without spaces; in users->keys. NULL: wiped, or Vertex AI */
 	char *sealed_key;   /* as the file has it, NULL: plain */
 	char voice[64];	    /* empty: the model's own */
 	char language[36];  /* BCP 47; empty: the model decides */
@@ -47,6 +56,10 @@ struct user {
 	char *instructions; /* NULL: none */
 	char model[128];    /* empty: users.gemini.model */
 	char *greeting;	    /* what the model is asked to say first; NULL: it waits for the caller */
+	struct users_account vertex;
+	bool vertex_given;
+	struct service_account *account; /* Vertex AI; held. NULL: api_key is used */
+	char *resource;			 /* Vertex AI: projects/P/locations/L/publishers/google/models/M */
 	struct users *users;
 	const struct user_project *in_project; /* its own, or that of another user with the same key; NULL: none */
 	const struct user *key_first;	       /* the first user of the file with the same key, often itself */
@@ -57,10 +70,14 @@ struct user {
 
 struct users {
 	struct {
+		int service; /* enum users_service */
 		struct users_endpoint endpoint;
 		char ca_file[256]; /* empty: the system's CA store */
 		char model[128];
 		char api_version[16];
+		struct users_account vertex;
+		char location[64]; /* Vertex AI */
+		bool vertex_given;
 		uint32_t rotate_after_s; /* age at which connections are changed */
 	} gemini;
 	struct user_project *projects;
@@ -85,7 +102,7 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 
 /*
  * Read and check the file at `path`; `master` (or NULL) is loaded for it and forgotten again. Worker, at start and for a reload. As
- * users_parse(), and `gemini.ca_file` must be usable; errno EPERM when others may read the file. Errors do not name the file.
+ * users_parse(), and `gemini.ca_file` and service accounts' files must be usable; errno EPERM when others may read the file. Errors do not name the file.
  */
 struct users *users_load(const char *path, struct master_key *master, struct vl_errors *errors);
 
@@ -107,5 +124,5 @@ void users_release(struct user *user);
 /* Nobody new will use these: overwrite the keys that no call holds, free everything with the last call. Worker loop. */
 void users_retire(struct users *users);
 
-/* The model of a user: the user's own or the common one. Any thread. */
+/* The model of a user, the user's own or the common one, as setup names it: with Vertex AI the whole resource. Any thread. */
 const char *users_model(const struct user *user);

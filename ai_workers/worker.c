@@ -18,6 +18,7 @@
 #include "gemini_message.h"
 #include "reload.h"
 #include "stats.h"
+#include "token_source.h"
 
 #define TICK_MS		     5u
 #define PUBLISH_MS	     250u
@@ -418,6 +419,7 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 {
 	const char *ca_file = users->gemini.ca_file[0] != '\0' ? users->gemini.ca_file : NULL;
 	struct dataplane_config link = {.path = options->dataplane, .name = options->name, .capacity = options->capacity};
+	char path[ENDPOINT_PATH_SIZE];
 
 	*w = (struct worker){.options = *options, .users = users, .doorbell_fd = -1};
 	uv_loop_init(&w->loop);
@@ -430,11 +432,15 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 		return -ENOMEM;
 	link.users = w->served;
 	link.user_count = users->count;
-	w->endpoint =
-		endpoint_create(&w->loop, users->gemini.endpoint.host, users->gemini.endpoint.port, users->gemini.api_version);
+	endpoint_live_path(path, users->gemini.api_version, users->gemini.service == USERS_VERTEX);
+	w->endpoint = endpoint_create(&w->loop, users->gemini.endpoint.host, users->gemini.endpoint.port, path, true);
 	w->wss = wss_create(&w->loop, &call_wss_handler, ca_file, options->capacity * CONNECTIONS_PER_CALL);
 	if (w->endpoint == NULL || w->wss == NULL)
 		return -EIO;
+	w->tokens = token_source_create(&w->loop, w->wss);
+	if (w->tokens == NULL)
+		return -ENOMEM;
+	token_source_serve(w->tokens, users);
 	w->link = dataplane_link_create(&w->loop, &link, &link_handler, w);
 	return w->link != NULL ? 0 : -ENOMEM;
 }
@@ -455,6 +461,7 @@ bool worker_stop(struct worker *w)
 	w->stopping = true;
 	dataplane_link_destroy(w->link);
 	endpoint_destroy(w->endpoint);
+	token_source_destroy(w->tokens);
 	wss_destroy(w->wss);
 	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
 		uv_close(handles[i], NULL);

@@ -44,6 +44,7 @@ struct worker {
 	struct gate gate;    /* who may dial */
 	uint64_t dialled_ms; /* last time somebody did */
 	struct wss *wss;
+	struct token_source *tokens; /* with Vertex AI */
 	struct dataplane_link *link;
 	struct vl_channel channel; /* zeroed while there is no data plane */
 	uint64_t tsc_hz;

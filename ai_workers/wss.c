@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The only file that knows libwebsockets, see wss.h.
+ * With https.c the only file that knows libwebsockets, see wss.h.
  *
  * libwebsockets' own validity checks are off: they count a late pong as death, and this service answers pings late. TCP keepalive
  * and the session's deadlines take their place. No extension is offered: base64 does not deflate well, and a zlib state per call
@@ -13,15 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libwebsockets.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "../shared/log.h"
 #include "gemini_message.h"
+#include "wss_lws.h"
 
 #define RX_BUFFER	4096u  /* per connection */
+#define HEADERS_SIZE	8192u  /* of a request: an access token has up to 4 kB */
 #define TX_PACKET	16384u /* written at once; one message is about 2 kB */
 #define TIMEOUT_S	10u    /* libwebsockets' own, behind the session's deadlines */
 #define KEEPALIVE_S	20
@@ -40,13 +41,14 @@ struct wss {
 };
 
 struct wss_connection {
+	enum wss_user kind; /* first */
 	struct wss *wss;
 	struct wss_connection *next, **previous;
 	struct lws *wsi;
-	void *owner;	     /* NULL: nobody listens any more */
-	const char *api_key; /* its owner's; NULL when nobody listens any more */
-	bool dialling;	     /* inside wss_dial() */
-	bool destroyed;	     /* libwebsockets has let go of it inside wss_dial() */
+	void *owner;		/* NULL: nobody listens any more */
+	const char *credential; /* its owner's; NULL when nobody listens any more */
+	bool dialling;		/* inside wss_dial() */
+	bool destroyed;		/* libwebsockets has let go of it inside wss_dial() */
 	bool close_wanted, ping_wanted, open;
 	uint16_t code;
 	char reason[REASON_SIZE];
@@ -54,7 +56,7 @@ struct wss_connection {
 	size_t message_len, message_capacity;
 };
 
-static const lws_retry_bo_t no_validity_checks = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};
+const lws_retry_bo_t wss_no_validity_checks = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};
 
 /*
  * libwebsockets tells why it refused a certificate in its log only, from inside the handshake that fails with it; the connection
@@ -82,12 +84,26 @@ static void log_line(int level, const char *line)
 		vl_log_debug("libwebsockets: %.*s", (int)len, line);
 }
 
+const char *wss_certificate_error(void)
+{
+	static char taken[REASON_SIZE];
+
+	memcpy(taken, certificate_error, sizeof(taken));
+	certificate_error[0] = '\0';
+	return taken[0] != '\0' ? taken : NULL;
+}
+
+struct lws_context *wss_context(const struct wss *wss)
+{
+	return wss->context;
+}
+
 static void report_lost(struct wss_connection *c, int http_status)
 {
 	void *owner = c->owner;
 
 	c->owner = NULL;
-	c->api_key = NULL;
+	c->credential = NULL;
 	c->wss->open_count -= c->open;
 	c->open = false;
 	if (c->code == 1006 && c->reason[0] == '\0')
@@ -105,13 +121,18 @@ static void free_connection(struct wss_connection *c)
 	free(c);
 }
 
-/* 0 or -1: the return value of a libwebsockets callback, -1 closes. */
-static int append_key(struct wss_connection *c, unsigned char **at, unsigned char *end)
+/* 0 or -1: the return value of a libwebsockets callback, -1 closes. An API key has no space in it. */
+static int append_credential(struct wss_connection *c, unsigned char **at, unsigned char *end)
 {
-	if (c->api_key == NULL)
+	const char *name = "x-goog-api-key:";
+
+	/* A token that has ended meanwhile was overwritten. */
+	if (c->credential == NULL || c->credential[0] == '\0' || strcmp(c->credential, "Bearer ") == 0)
 		return -1;
-	return lws_add_http_header_by_name(c->wsi, (const unsigned char *)"x-goog-api-key:", (const unsigned char *)c->api_key,
-		(int)strlen(c->api_key), at, end);
+	if (strncmp(c->credential, "Bearer ", 7) == 0)
+		name = "authorization:";
+	return lws_add_http_header_by_name(
+		c->wsi, (const unsigned char *)name, (const unsigned char *)c->credential, (int)strlen(c->credential), at, end);
 }
 
 static int close_with(struct wss_connection *c, enum lws_close_status status)
@@ -174,13 +195,13 @@ static void keep_close_reason(struct wss_connection *c, const unsigned char *in,
 static void connection_failed(struct wss_connection *c, struct lws *wsi, const char *text, size_t len)
 {
 	int status = (int)lws_http_client_http_response(wsi);
+	const char *certificate = wss_certificate_error();
 
 	c->code = 1006;
-	if (certificate_error[0] != '\0')
-		memcpy(c->reason, certificate_error, sizeof(c->reason));
+	if (certificate != NULL)
+		snprintf(c->reason, sizeof(c->reason), "%s", certificate);
 	else
 		snprintf(c->reason, sizeof(c->reason), "%.*s", (int)len, text != NULL ? text : "no answer");
-	certificate_error[0] = '\0';
 	/* 101 means that the upgrade itself was wrong. */
 	report_lost(c, status == 101 ? 0 : status);
 }
@@ -221,7 +242,7 @@ static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_cal
 	switch (event) {
 	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
 		c->wsi = wsi;
-		if (append_key(c, in, *(unsigned char **)in + len) != 0)
+		if (append_credential(c, in, *(unsigned char **)in + len) != 0)
 			return -1;
 		if (c->owner != NULL)
 			c->wss->handler->secured(c->owner);
@@ -280,7 +301,11 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons event, void *user
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 	case LWS_CALLBACK_CLIENT_CLOSED:
 	case LWS_CALLBACK_WSI_DESTROY:
-		return user != NULL ? on_connection(user, wsi, event, in, len) : 0;
+		if (user == NULL)
+			return 0;
+		if (*(enum wss_user *)user == WSS_USER_HTTPS)
+			return https_on_event(wsi, event, user, in, len);
+		return on_connection(user, wsi, event, in, len);
 	default:
 		return 0;
 	}
@@ -288,6 +313,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons event, void *user
 
 static const struct lws_protocols protocols[] = {
 	{.name = PROTOCOL, .callback = on_event, .rx_buffer_size = RX_BUFFER, .tx_packet_size = TX_PACKET},
+	{.name = HTTPS_PROTOCOL, .callback = https_on_event, .rx_buffer_size = RX_BUFFER},
 	{0},
 };
 
@@ -310,6 +336,7 @@ struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const
 		info.client_ssl_ca_filepath = ca_file;
 	}
 	info.foreign_loops = loops;
+	info.pt_serv_buf_size = HEADERS_SIZE;
 	/* Without a limit libwebsockets allocates tables for every descriptor the process may open. */
 	info.fd_limit_per_thread = connections + 64;
 	info.timeout_secs = TIMEOUT_S;
@@ -317,7 +344,7 @@ struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const
 	info.ka_time = KEEPALIVE_S;
 	info.ka_probes = 3;
 	info.ka_interval = 5;
-	info.retry_and_idle_policy = &no_validity_checks;
+	info.retry_and_idle_policy = &wss_no_validity_checks;
 	info.gid = info.uid = -1;
 	wss->context = lws_create_context(&info);
 	if (wss->context == NULL) {
@@ -347,7 +374,7 @@ void wss_destroy(struct wss *wss)
 	free(wss);
 }
 
-struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *api_key, void *owner)
+struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *credential, void *owner)
 {
 	struct wss_connection *c = calloc(1, sizeof(*c));
 	struct lws_client_connect_info info = {0};
@@ -355,8 +382,9 @@ struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config
 
 	if (c == NULL)
 		return NULL;
+	c->kind = WSS_USER_LIVE;
 	c->wss = wss;
-	c->api_key = api_key;
+	c->credential = credential;
 	c->code = 1006;
 	c->next = wss->connections;
 	c->previous = &wss->connections;
@@ -373,7 +401,7 @@ struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config
 	info.alpn = "http/1.1";
 	info.local_protocol_name = PROTOCOL;
 	info.ietf_version_or_minus_one = -1;
-	info.retry_and_idle_policy = &no_validity_checks;
+	info.retry_and_idle_policy = &wss_no_validity_checks;
 	info.userdata = c;
 	c->dialling = true;
 	wsi = lws_client_connect_via_info(&info);
@@ -392,7 +420,7 @@ void wss_release(struct wss_connection *c, bool graceful)
 	if (c == NULL)
 		return;
 	c->owner = NULL;
-	c->api_key = NULL;
+	c->credential = NULL;
 	if (graceful && c->open)
 		wss_close(c);
 	else

@@ -4,8 +4,8 @@
  * per dial.
  *
  * A connection belongs to the owner it was dialled for and to nobody else, ever: it is never reused, and once its owner lets go
- * of it, nothing that the network still delivers can reach any call. The API key goes into the x-goog-api-key header of this
- * connection's upgrade and nowhere else.
+ * of it, nothing that the network still delivers can reach any call. The credential goes into a header of this connection's upgrade,
+ * an API key into x-goog-api-key, a token into Authorization, and nowhere else.
  */
 #pragma once
 
@@ -54,10 +54,10 @@ struct wss *wss_create(uv_loop_t *loop, const struct wss_handler *handler, const
 void wss_destroy(struct wss *wss);
 
 /*
- * Dial. `api_key` is borrowed until lost() or wss_release(); `config` for the call. Worker loop. Returns the connection, or NULL
+ * Dial. `credential`, an API key or "Bearer " and an access token, is borrowed until lost() or wss_release(), and read when the upgrade goes out; `config` for the call. Worker loop. Returns the connection, or NULL
  * when it could not even be started; then nothing is reported.
  */
-struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *api_key, void *owner);
+struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config, const char *credential, void *owner);
 
 /*
  * The owner lets go: nothing is reported any more. With `graceful` a Close goes out first. The pointer is invalid afterwards.

@@ -152,7 +152,10 @@ static void host_send(void *user, const struct text *text)
 
 static void host_refuse(void *user, int code, const char *reason)
 {
-	connection_close(user, (unsigned)code, reason);
+	struct connection *connection = user;
+	if (code == 1007 && connection->persona != NULL)
+		vl_log_warning("%s: invalid message: %s", connection->persona->label, reason);
+	connection_close(connection, (unsigned)code, reason);
 }
 
 static void host_heard(void *user, const int16_t *samples, size_t count)
@@ -174,7 +177,7 @@ static struct persona *find_persona(struct options *options, const char *key)
 {
 	struct persona *found = NULL;
 	for (unsigned i = 0; i < options->persona_count; i++) {
-		if (strcmp(options->personas[i].key, key) == 0)
+		if (options->personas[i].key != NULL && strcmp(options->personas[i].key, key) == 0)
 			found = &options->personas[i];
 	}
 	return found;
@@ -230,7 +233,16 @@ static void upgrade(struct connection *connection, const struct request *request
 		respond_error(connection, request->upgrade ? 400 : 426);
 		return;
 	}
-	connection->persona = find_persona(connection->server->options, request->key);
+	if (request->api == REQUEST_API_VERTEX && connection->server->tokens != NULL) {
+		connection->persona = account_of(connection->server, request);
+		if (connection->persona == NULL) {
+			connection->server->refused_keys++;
+			respond_error(connection, 401);
+			return;
+		}
+	} else {
+		connection->persona = find_persona(connection->server->options, request->key);
+	}
 	connection->interruptions = connection->persona ? connection->persona->counters.interruptions : 0;
 	if (connection->persona != NULL)
 		connection->number = ++connection->persona->dials;
@@ -269,6 +281,9 @@ static void take_request(struct connection *connection, size_t size)
 		free(json);
 	} else if (strcmp(request.path, "/control") == 0 && lws_get_vhost(connection->wsi) == connection->server->stats_vhost) {
 		control_take(connection, &request);
+	} else if (strcmp(request.method, "POST") == 0 && strcmp(request.path, "/token") == 0 &&
+		   connection->server->tokens != NULL) {
+		account_take_token_request(connection, &request, connection->head + size);
 	} else if (request.api == REQUEST_API_NONE || lws_get_vhost(connection->wsi) != connection->server->vhost) {
 		connection->server->refused_paths++;
 		respond_error(connection, 404);
@@ -321,6 +336,13 @@ static void take_frames(struct connection *connection, const uint8_t *data, size
 	}
 }
 
+/* Of a request whose head is complete. */
+static size_t body_size(const struct connection *connection, size_t head)
+{
+	struct request request;
+	return request_parse(connection->head, head, &request) == 0 ? request.content_length : 0;
+}
+
 static void take_bytes(struct connection *connection, const uint8_t *data, size_t size)
 {
 	if (connection->state != STATE_HEAD) {
@@ -334,13 +356,13 @@ static void take_bytes(struct connection *connection, const uint8_t *data, size_
 	size_t before = connection->head_size;
 	connection->head_size += take;
 	size_t head = request_head_size(connection->head, connection->head_size);
-	if (head == 0) {
+	if (head == 0 || connection->head_size - head < body_size(connection, head)) {
 		if (connection->head_size == sizeof(connection->head))
 			respond_error(connection, 400);
 		return;
 	}
+	size_t used = head + body_size(connection, head) - before;
 	take_request(connection, head);
-	size_t used = head - before;
 	take_frames(connection, data + used, size - used);
 }
 

@@ -63,6 +63,10 @@ void connection_close(struct connection *connection, unsigned code, const char *
 void connection_respond(struct connection *connection, unsigned status, const char *name, const char *type, const char *body);
 void connection_drop(struct connection *connection);
 
+/* account.c: POST /token with its body; whose access token opens this request's websocket. */
+void account_take_token_request(struct connection *connection, const struct request *request, const char *body);
+struct persona *account_of(const struct server *server, const struct request *request);
+
 /* fault.c: whether the faults hit connection `number` of a key; what they do with time; the answer to a ping, now or later. */
 bool fault_hits(const struct options *options, const struct persona *persona, uint64_t number);
 void fault_tick(struct connection *connection, uint64_t now_ms);

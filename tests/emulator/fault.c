@@ -91,7 +91,7 @@ void fault_tick_pongs(struct connection *connection, uint64_t now_ms)
 	}
 }
 
-/* "close:CODE:REASON", "error:CODE:REASON", "tcp-reset", "half-open", "interrupt", "go-away:MS" */
+/* "close:CODE:REASON", "error:CODE:REASON", "tcp-reset", "half-open", "interrupt", "go-away:MS"; and "expire-tokens", which hits no connection */
 enum act { ACT_CLOSE, ACT_ERROR, ACT_TCP_RESET, ACT_HALF_OPEN, ACT_INTERRUPT, ACT_GO_AWAY, ACTS };
 
 static int read_act(const char *what, unsigned *number, const char **reason)
@@ -118,9 +118,12 @@ int fault_now(struct server *server, const char *what, FILE *errors)
 	unsigned number;
 	const char *reason;
 	int act = read_act(what, &number, &reason), hit = 0;
+	if (strcmp(what, "expire-tokens") == 0)
+		return server->tokens != NULL ? (int)token_expire_all(server->tokens, server_now_ms(server)) : 0;
 	if (act < 0) {
 		fprintf(errors,
-			"now: close:CODE:REASON, error:CODE:REASON, tcp-reset, half-open, interrupt or go-away:MS, not \"%s\"\n",
+			"now: close:CODE:REASON, error:CODE:REASON, tcp-reset, half-open, interrupt, go-away:MS or "
+			"expire-tokens, not \"%s\"\n",
 			what);
 		return act;
 	}

@@ -117,6 +117,22 @@ int server_use_certificate(struct server *server, const char *cert, const char *
 		       : -EINVAL;
 }
 
+static int read_oauth_key(struct server *server)
+{
+	char text[8192];
+	FILE *file;
+	if (server->options->oauth_key == NULL)
+		return 0;
+	file = fopen(server->options->oauth_key, "r");
+	text[file != NULL ? fread(text, 1, sizeof(text) - 1, file) : 0] = '\0';
+	if (file != NULL)
+		fclose(file);
+	server->tokens = token_store_create(text);
+	if (server->tokens == NULL)
+		vl_log_error("%s: not a public key in PEM", server->options->oauth_key);
+	return server->tokens != NULL ? 0 : -EINVAL;
+}
+
 static int start(struct server *server)
 {
 	struct lws_context_creation_info info = {0};
@@ -147,6 +163,9 @@ static int start(struct server *server)
 		vl_log_error("cannot listen on %s, or certificate or key cannot be used", server->options->listen);
 		return error;
 	}
+	error = read_oauth_key(server);
+	if (error)
+		return error;
 	server->registry = registry_create();
 	server->started_ms = uv_now(&server->loop);
 	uv_timer_start(&server->timer, on_tick, TICK_MS, TICK_MS);
@@ -167,6 +186,7 @@ static void stop(struct server *server)
 		lws_context_destroy(server->context);
 	uv_loop_close(&server->loop);
 	registry_free(server->registry);
+	token_store_free(server->tokens);
 	while (server->heard != NULL) {
 		struct heard *heard = server->heard;
 		server->heard = heard->next;

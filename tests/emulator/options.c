@@ -68,18 +68,41 @@ static struct persona *persona_of(struct options *options, const char *text, con
 	return NULL;
 }
 
+/* Label behind the last '=' of `value`, or `fallback`; NULL after a complaint. */
+static const char *label_of(
+	const struct options *options, const char *value, const char *fallback, const char *name, FILE *errors)
+{
+	const char *sign = strrchr(value, '='), *label = sign ? sign + 1 : fallback;
+	if (!is_label(label, strlen(label)) || sign == value || value[0] == '\0') {
+		fprintf(errors, "gemini-emulator: %s takes a label of letters, digits, '-', '_' and '.', not: %s\n", name, label);
+		return NULL;
+	}
+	for (unsigned i = 0; i < options->persona_count; i++) {
+		if (strcmp(options->personas[i].label, label) == 0) {
+			complain(errors, "label given twice", label);
+			return NULL;
+		}
+	}
+	return label;
+}
+
+static int call_service_account(struct options *options, const char *value, FILE *errors)
+{
+	const char *sign = strrchr(value, '='), *label = label_of(options, value, "account", "--service-account", errors);
+	struct persona *persona = label != NULL ? add_persona(options, label, strlen(label)) : NULL;
+	if (persona == NULL)
+		return label != NULL ? -ENOMEM : -EINVAL;
+	persona->account = sign ? strndup(value, (size_t)(sign - value)) : strdup(value);
+	return persona->account ? 0 : -ENOMEM;
+}
+
 static int call_api_key(struct options *options, const char *value, FILE *errors)
 {
 	char number[16];
 	const char *sign = strrchr(value, '='), *label = sign ? sign + 1 : number;
 	snprintf(number, sizeof(number), "key%u", options->persona_count + 1);
-	if (!is_label(label, strlen(label)) || sign == value || value[0] == '\0')
-		return complain(
-			errors, "--api-key takes KEY or KEY=LABEL with a label of letters, digits, '-', '_' and '.', not", label);
-	for (unsigned i = 0; i < options->persona_count; i++) {
-		if (strcmp(options->personas[i].label, label) == 0)
-			return complain(errors, "label given twice", label);
-	}
+	if (label_of(options, value, number, "--api-key", errors) == NULL)
+		return -EINVAL;
 	struct persona *persona = add_persona(options, label, strlen(label));
 	if (persona == NULL)
 		return -ENOMEM;
@@ -218,6 +241,9 @@ static const struct option table[] = {
 	FLAG("--verbose", verbose, "log each connection"),
 	HEADING("Keys and voices"),
 	CALL("--api-key", "KEY[=LABEL]", call_api_key, "accept this key; only its label is ever shown (repeatable)"),
+	CALL("--service-account", "ADDRESS[=LABEL]", call_service_account,
+		"a service account for Vertex AI; POST /token gives it access tokens (repeatable)"),
+	TEXT("--oauth-key", "FILE", oauth_key, "public key, PEM, that signs the service accounts' assertions"),
 	CALL("--voice", "tone|echo", call_voice, "answer with the key's own melody, or with what the caller said (tone)"),
 	NUMBER("--answer-ms", answer_ms, "length of the melody (3000)"),
 	CALL("--answer-wav", "LABEL=FILE", call_answer_wav, "answer with this sound file instead; repeat for further turns"),
@@ -234,6 +260,7 @@ static const struct option table[] = {
 	NUMBER("--resume-lock-ms", rules.resume_lock_ms, "a session closed while idle cannot be resumed for so long (1000)"),
 	NUMBER("--lifetime-ms", lifetime_ms, "end connections after so long with 1008 (0 = never)"),
 	NUMBER("--go-away-ms", go_away_ms, "goAway comes so long before (50000)"),
+	NUMBER("--token-life-s", faults.token_life_s, "access tokens are good for so long (3600)"),
 	HEADING("Faults"),
 	NUMBER("--fault-every", fault_every, "hit each Nth connection of a key only (1)"),
 	TEXT("--fault-label", "LABEL", fault_label, "hit this key only"),
@@ -265,6 +292,8 @@ static const struct option table[] = {
 	FLAG("--quota-close", faults.quota_close, "answer setup with the quota's 1011"),
 	NUMBER("--upgrade-delay-ms", faults.upgrade_delay_ms, "answer the upgrade so late"),
 	NUMBER("--http-status", faults.http_status, "refuse the upgrade with 401, 403, 429, 500 or 503"),
+	NUMBER("--token-status", faults.token_status, "refuse every assertion with this status"),
+	NUMBER("--token-delay-ms", faults.token_delay_ms, "give out access tokens so late"),
 	NUMBER("--key-status", faults.key_status, "refuse unknown keys at the upgrade with this status, not after setup"),
 };
 #define OPTION_COUNT (sizeof(table) / sizeof(table[0]))
@@ -362,6 +391,7 @@ int options_parse(struct options *options, int argc, char **argv, FILE *output, 
 		.think_ms = 400,
 		.text_ms = 700,
 		.resume_lock_ms = 1000};
+	options->faults.token_life_s = 3600;
 	for (int i = 1; i < argc; i++) {
 		const struct option *option = NULL;
 		if (strcmp(argv[i], "--help") == 0) {
@@ -430,6 +460,7 @@ void options_free(struct options *options)
 		for (unsigned j = 0; j < persona->answer_count; j++)
 			voice_answer_free(&persona->answers[j]);
 		free(persona->key);
+		free(persona->account);
 	}
 	free(options->personas);
 }

@@ -25,6 +25,7 @@ struct fault_rules {
 	unsigned error_code;
 	const char *error_reason;
 	uint32_t http_status, key_status;
+	uint32_t token_status, token_delay_ms, token_life_s;
 };
 
 /* A value given while the emulator runs. */
@@ -35,6 +36,7 @@ struct options_text {
 
 struct options {
 	const char *listen, *cert, *key;
+	const char *oauth_key; /* file */
 	uint32_t port, stats_port;
 	bool plain, with_stats_port, verbose;
 	struct persona *personas; /* grows while parsing: use indexes until it is done */

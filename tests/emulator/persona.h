@@ -20,6 +20,7 @@
 	X(resumes, "sessions resumed by handle")                       \
 	X(foreign_handles, "handles of another key presented")         \
 	X(refusals, "messages refused with a close")                   \
+	X(invalid_messages, "messages refused as invalid (1007)")      \
 	X(messages_in, "messages received")                            \
 	X(messages_out, "messages sent")                               \
 	X(audio_bytes, "PCM bytes received, as sent by the client")    \
@@ -31,7 +32,8 @@
 	X(interruptions, "interrupted messages sent")                  \
 	X(tool_calls, "tool calls sent")                               \
 	X(tool_responses, "tool responses received")                   \
-	X(texts, "text inputs received")
+	X(texts, "text inputs received")                               \
+	X(tokens, "access tokens issued")
 
 struct persona_counters {
 #define X(name, text) uint64_t name;
@@ -41,7 +43,8 @@ struct persona_counters {
 
 struct persona {
 	char label[PERSONA_LABEL_MAX];
-	char *key;
+	char *key;     /* NULL: a service account, known by its tokens */
+	char *account; /* its address, or NULL */
 	struct voice_answer answers[PERSONA_ANSWERS_MAX];
 	unsigned answer_count;
 	const char *transcripts[PERSONA_ANSWERS_MAX]; /* what the caller is said to have said, in turn */

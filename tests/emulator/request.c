@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -124,6 +125,10 @@ static void take_header(struct request *request, struct seen *seen, const char *
 		copy(seen->api_key, sizeof(seen->api_key), value, strlen(value));
 	else if (strcasecmp(name, "authorization") == 0)
 		copy(seen->authorization, sizeof(seen->authorization), value, strlen(value));
+	else if (strcasecmp(name, "host") == 0)
+		copy(request->host, sizeof(request->host), value, strlen(value));
+	else if (strcasecmp(name, "content-length") == 0)
+		request->content_length = strtoul(value, NULL, 10);
 	else if (strcasecmp(name, "sec-websocket-key") == 0)
 		copy(request->websocket_key, sizeof(request->websocket_key), value, strlen(value));
 	else if (strcasecmp(name, "sec-websocket-version") == 0)
@@ -178,6 +183,7 @@ static void choose_key(struct request *request, const struct seen *seen)
 	if (*from == '\0' && seen->authorization[0] != '\0') {
 		const char *space = strrchr(seen->authorization, ' ');
 		from = space ? space + 1 : seen->authorization;
+		request->bearer = strncasecmp(seen->authorization, "Bearer ", 7) == 0;
 	}
 	copy(request->key, sizeof(request->key), from, strlen(from));
 }

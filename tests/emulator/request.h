@@ -25,6 +25,9 @@ struct request {
 	char query[REQUEST_FIELD_MAX];
 	char key[REQUEST_FIELD_MAX]; /* x-goog-api-key, else ?key= or ?access_token=, else Authorization's last word; "" = none */
 	char websocket_key[64];	     /* Sec-WebSocket-Key */
+	char host[256];		     /* Host */
+	size_t content_length;
+	bool bearer;			      /* the key came as Authorization: Bearer */
 	bool key_in_url, upgrade, version_13; /* Upgrade: websocket with Connection: upgrade; Sec-WebSocket-Version: 13 */
 	enum request_api api;
 	bool constrained; /* BidiGenerateContentConstrained */

@@ -11,6 +11,7 @@
 #include "heard.h"
 #include "options.h"
 #include "registry.h"
+#include "token.h"
 
 struct connection;
 
@@ -19,6 +20,7 @@ struct server {
 	struct options initial; /* as the command line said */
 	void *tls;		/* SSL_CTX of the Live port, NULL without TLS */
 	struct registry *registry;
+	struct token_store *tokens; /* NULL without --oauth-key */
 	struct lws_context *context;
 	struct lws_vhost *vhost, *stats_vhost;
 	uv_loop_t loop;

@@ -55,6 +55,8 @@ void talk_refuse(struct talk *talk, int code, const char *reason)
 	talk->closed = true;
 	if (talk->persona != NULL)
 		talk->persona->counters.refusals++;
+	if (talk->persona != NULL && code == 1007)
+		talk->persona->counters.invalid_messages++;
 	talk->host.refuse(talk->host.user, code, reason);
 }
 

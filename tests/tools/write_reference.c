@@ -48,6 +48,16 @@ static const char users_head[] =
 	"  \"users\": [{\"name\": \"admin2\", \"api_key\": \"...\", \"voice\": \"Kore\", \"instructions\": \"You answer the "
 	"phone.\"}]\n"
 	"}\n"
+	"```\n\n"
+	"With Vertex AI users have service accounts instead of keys, one in common or one each; an account's key file is as "
+	"closed as this one:\n\n"
+	"```json\n"
+	"{\n"
+	"  \"gemini\": {\"service\": \"vertex\", \"model\": \"gemini-3.8-live\",\n"
+	"             \"vertex\": {\"location\": \"europe-west4\", \"service_account_file\": \"/etc/voxlane/account.json\"}},\n"
+	"  \"users\": [{\"name\": \"admin2\", \"voice\": \"Kore\"},\n"
+	"            {\"name\": \"agent4\", \"vertex\": {\"service_account_file\": \"/etc/voxlane/agent4.json\"}}]\n"
+	"}\n"
 	"```\n\n";
 
 int main(void)

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "ai_workers/seal.h"
+#include "rsa_keys.h"
 #include "unit.h"
 
-#define GEMINI "\"gemini\":{\"endpoint\":\"wss://localhost:8443\",\"model\":\"m\"}"
-#define SEALED "vlk1:ae216c2ef5247a37:8PHy8_T19vf4-fr7:cRf2XM-xWXu7cHwQeGqrcO_bhdLXWVN87-qpUYQRgHUbZ5MQwDY0_rV4WCqwEmZikOVj0Ftfvw"
+#define GEMINI	     "\"gemini\":{\"endpoint\":\"wss://localhost:8443\",\"model\":\"m\"}"
+#define VERTEX(more) "\"gemini\":{\"model\":\"m\",\"service\":\"vertex\",\"vertex\":{\"location\":\"europe-west4\"" more "}}"
+#define SEALED	     "vlk1:ae216c2ef5247a37:8PHy8_T19vf4-fr7:cRf2XM-xWXu7cHwQeGqrcO_bhdLXWVN87-qpUYQRgHUbZ5MQwDY0_rV4WCqwEmZikOVj0Ftfvw"
 /* `openssl req -x509 -newkey ed25519`, valid for a hundred years */
 #define CA_PEM                                                               \
 	"-----BEGIN CERTIFICATE-----\n"                                      \
@@ -163,6 +165,26 @@ static const struct {
 		"users[2].project: is another than that of users[0], which has the same key"},
 	{"{" GEMINI ",\"projects\":[{\"name\":\"p\",\"max_calls\":0}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
 		"projects[0].max_calls: is not in 1..1000000"},
+	{"{\"gemini\":{\"model\":\"m\",\"api_version\":\"v1beta1\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"gemini.api_version: is not one of \"v1beta\", \"v1alpha\", \"v1\""},
+	{"{\"gemini\":{\"model\":\"m\",\"vertex\":{\"location\":\"eu\"}},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"gemini.vertex: belongs to \"service\": \"vertex\""},
+	{"{\"gemini\":{\"model\":\"m\",\"service\":\"vertexai\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"gemini.service: is not one of \"developer\", \"vertex\""},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"vertex\":{\"project\":\"p\"}}]}",
+		"users[0].vertex: belongs to \"service\": \"vertex\""},
+	{"{\"gemini\":{\"model\":\"m\",\"service\":\"vertex\"},\"users\":[{\"name\":\"a\"}]}",
+		"gemini.vertex: is missing; \"service\": \"vertex\" needs it"},
+	{"{" VERTEX("") ",\"users\":[{\"name\":\"a\"}]}",
+		"users[0].vertex.service_account_file: is missing, and there is none in gemini.vertex"},
+	{"{" VERTEX(",\"service_account_file\":\"/f\"") ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
+		"users[0].api_key: is of no use with \"service\": \"vertex\""},
+	{"{" VERTEX(",\"service_acount_file\":\"/f\"") ",\"users\":[{\"name\":\"a\"}]}",
+		"gemini.vertex.service_acount_file: no such member"},
+	{"{" VERTEX(",\"project\":\"a/b\"") ",\"users\":[{\"name\":\"a\"}]}", "gemini.vertex.project: is not a project's id"},
+	{"{\"gemini\":{\"model\":\"m\",\"service\":\"vertex\",\"vertex\":{\"location\":\"evil.example/"
+	 "\"}},\"users\":[{\"name\":\"a\"}]}",
+		"gemini.vertex.location: is not a location such as \"us-central1\", \"global\", \"us\" or \"eu\""},
 	{"{\"gemini\":{},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}", "gemini.model: is missing"},
 	{"{\"gemini\":{\"model\":\"m?key=1\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
 		"gemini.model: is not a model name such as \"gemini-3.8-live\""},
@@ -474,6 +496,100 @@ START_TEST(test_users_checks_ca_file)
 }
 END_TEST
 
+/* Where Vertex AI is, by location; `endpoint` overrides it. */
+START_TEST(test_users_vertex_hosts)
+{
+	static const struct {
+		const char *location, *more, *host, *version;
+	} cases[] = {
+		{"us-central1", "", "us-central1-aiplatform.googleapis.com", "v1beta1"},
+		{"global", "", "aiplatform.googleapis.com", "v1beta1"},
+		{"us", "", "aiplatform.us.rep.googleapis.com", "v1beta1"},
+		{"eu", ",\"api_version\":\"v1\"", "aiplatform.eu.rep.googleapis.com", "v1"},
+		{"eu", ",\"endpoint\":\"wss://gate.example\"", "gate.example", "v1beta1"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct vl_errors errors;
+		char text[512];
+
+		snprintf(text, sizeof(text),
+			"{\"gemini\":{\"service\":\"vertex\",\"model\":\"m\",\"vertex\":{\"location\":\"%s\",\"service_account_"
+			"file\":\"/f\"}%s},"
+			"\"users\":[{\"name\":\"a\"}]}",
+			cases[i].location, cases[i].more);
+		struct users *u = parse(text, &errors);
+		ck_assert_msg(u != NULL, "%s", errors.errors[0].text);
+		ck_assert_str_eq(u->gemini.endpoint.host, cases[i].host);
+		ck_assert_uint_eq(u->gemini.endpoint.port, 443);
+		ck_assert_str_eq(u->gemini.api_version, cases[i].version);
+		users_free(u);
+	}
+}
+END_TEST
+
+static void write_account(const char *path, const char *email, mode_t mode)
+{
+	char text[4096];
+	cJSON *key = cJSON_CreateString(RFC_KEY);
+	char *quoted = cJSON_PrintUnformatted(key);
+
+	snprintf(text, sizeof(text),
+		"{\"type\":\"service_account\",\"client_email\":\"%s\",\"project_id\":\"own\",\"private_key\":%s}", email,
+		quoted);
+	write_file(path, text, mode);
+	free(quoted);
+	cJSON_Delete(key);
+}
+
+/* Accounts by file, the user's own before the common one; models as whole resources. */
+START_TEST(test_users_vertex_accounts)
+{
+	char directory[] = "/tmp/vl-users-XXXXXX", path[64], one[64], two[64], text[1024];
+	struct vl_errors errors = {0};
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/users.json", directory);
+	snprintf(one, sizeof(one), "%s/one.json", directory);
+	snprintf(two, sizeof(two), "%s/two.json", directory);
+	write_account(one, "one@x", 0600);
+	write_account(two, "two@x", 0600);
+	snprintf(text, sizeof(text),
+		"{\"gemini\":{\"service\":\"vertex\",\"model\":\"models/"
+		"m1\",\"vertex\":{\"location\":\"eu\",\"service_account_file\":\"%s\"}},"
+		"\"users\":[{\"name\":\"a\"},{\"name\":\"b\",\"model\":\"m2\",\"vertex\":{\"project\":\"p-2\",\"service_account_"
+		"file\":\"%s\"}},"
+		"{\"name\":\"c\",\"model\":\"projects/p/locations/l/publishers/google/models/m3\"}]}",
+		one, two);
+	write_file(path, text, 0600);
+	struct users *u = users_load(path, NULL, &errors);
+	ck_assert_msg(u != NULL, "%s", errors.errors[0].text);
+	ck_assert_str_eq(u->users[0].account->email, "one@x");
+	ck_assert_ptr_eq(u->users[0].account, u->users[2].account);
+	ck_assert_str_eq(u->users[1].account->email, "two@x");
+	ck_assert_str_eq(users_model(&u->users[0]), "projects/own/locations/eu/publishers/google/models/m1");
+	ck_assert_str_eq(users_model(&u->users[1]), "projects/p-2/locations/eu/publishers/google/models/m2");
+	ck_assert_str_eq(users_model(&u->users[2]), "projects/p/locations/l/publishers/google/models/m3");
+	/* A call outlives the file; without keys there is nothing to wipe. */
+	users_hold(&u->users[0]);
+	users_retire(u);
+	ck_assert_str_eq(u->users[0].account->email, "one@x");
+	users_release(&u->users[0]);
+	write_account(two, "two@x", 0644);
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_ptr_null(users_load(path, NULL, &errors));
+	ck_assert_ptr_nonnull(
+		strstr(errors.errors[0].text, "users[1].vertex.service_account_file: group or others have access to the keys"));
+	unlink(one);
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_ptr_null(users_load(path, NULL, &errors));
+	ck_assert_str_eq(errors.errors[0].text, "gemini.vertex.service_account_file: No such file or directory");
+	ck_assert_uint_eq(errors.count, 2);
+	unlink(two);
+	unlink(path);
+	rmdir(directory);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("users");
@@ -488,6 +604,7 @@ int main(void)
 	unit_add(suite, "sealed", test_users_opens_sealed_keys, test_users_refuses_sealed_keys);
 	unit_add(suite, "projects", test_users_finds_projects);
 	unit_add(suite, "reload", test_users_retires);
+	unit_add(suite, "vertex", test_users_vertex_hosts, test_users_vertex_accounts);
 	unit_add(suite, "file", test_users_checks_file, test_users_checks_ca_file);
 	return unit_run(suite);
 }

@@ -9,6 +9,7 @@
 #include "ai_workers/call_gate.h"
 #include "ai_workers/call_message.h"
 #include "ai_workers/endpoint.h"
+#include "ai_workers/token_source.h"
 
 #define START_MS 1000000u
 
@@ -23,17 +24,21 @@ static bool read_wanted, connected;
 static struct wss_config config;
 static char resumed_how[16];
 static int resumed_gap_ms;
+static struct service_account account = {.email = "voice@example.com"};
+static const char *shown, *token, *trouble; /* of Vertex AI */
+static uint64_t issued_ms;
+static unsigned int rejections;
 
 size_t wss_headroom(void)
 {
 	return 16;
 }
 
-struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *to, const char *api_key, void *owner)
+struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *to, const char *credential, void *owner)
 {
 	(void)wss;
 	(void)to;
-	(void)api_key;
+	shown = credential;
 	(void)owner;
 	dials++;
 	if (dials_to_fail > 0) {
@@ -126,8 +131,36 @@ void dataplane_link_say(struct dataplane_link *link, const char *name, cJSON *bo
 	cJSON_Delete(body);
 }
 
+const char *token_source_get(struct token_source *source, const struct service_account *of, uint64_t *issued)
+{
+	(void)source;
+	ck_assert_ptr_eq(of, &account);
+	if (token != NULL)
+		*issued = issued_ms;
+	return token;
+}
+
+const char *token_source_trouble(struct token_source *source, const struct service_account *of)
+{
+	(void)source;
+	(void)of;
+	return trouble;
+}
+
+bool token_source_rejected(struct token_source *source, const struct service_account *of, uint64_t issued)
+{
+	(void)source;
+	(void)of;
+	ck_assert_uint_eq(issued, issued_ms);
+	rejections++;
+	token = NULL;
+	return true;
+}
+
 static void begin(void)
 {
+	shown = token = trouble = NULL;
+	issued_ms = rejections = 0;
 	now = START_MS;
 	dials = dials_to_fail = closes = failures = reads = address = 0;
 	read_wanted = true;
@@ -404,6 +437,83 @@ START_TEST(test_call_error_in_message)
 }
 END_TEST
 
+/* With Vertex AI a dial waits for its token, and shows the one there is by then. */
+START_TEST(test_call_waits_for_token)
+{
+	user.api_key = NULL;
+	user.account = &account;
+	start();
+	ck_assert_uint_eq(dials, 0);
+	now += 2000;
+	call_tick(call, now);
+	ck_assert_uint_eq(dials, 0);
+	ck_assert_int_eq(call->session.state, SESSION_DIALLING);
+	token = "Bearer t1";
+	call_tick(call, now);
+	ck_assert_uint_eq(dials, 1);
+	ck_assert_str_eq(shown, "Bearer t1");
+	call_tick(call, now + 5);
+	ck_assert_uint_eq(dials, 1);
+}
+END_TEST
+
+START_TEST(test_call_without_token)
+{
+	user.account = &account;
+	start();
+	now += 2900;
+	call_tick(call, now);
+	ck_assert_int_eq(call->session.state, SESSION_WAITING);
+	ck_assert_str_eq(call->session.reason, "no access token for voice@example.com: its token endpoint has not answered yet");
+	/* What the endpoint has refused is said at once. */
+	trouble = "invalid_grant: Invalid JWT Signature. (HTTP status 400)";
+	now = call->session.deadline_ms;
+	call_tick(call, now);
+	worker_gate_run(&worker, now);
+	ck_assert_int_eq(call->session.state, SESSION_WAITING);
+	ck_assert_str_eq(call->session.reason,
+		"no access token for voice@example.com: invalid_grant: Invalid JWT Signature. (HTTP status 400)");
+	ck_assert_uint_eq(dials, 0);
+}
+END_TEST
+
+/* 401 at the upgrade: another token, once; the second 401 is the account's fault. */
+START_TEST(test_call_token_refused)
+{
+	user.account = &account;
+	token = "Bearer t1";
+	start();
+	ck_assert_uint_eq(dials, 1);
+	issued_ms = 0;
+	call_wss_handler.lost(call, 1006, 401, "no");
+	ck_assert_uint_eq(rejections, 1);
+	ck_assert_int_eq(call->session.state, SESSION_DIALLING);
+	ck_assert_uint_ne(call->credential_wait_ms, 0);
+	call->credential_wait_ms = now; /* events of a connection bring the real clock */
+	call_tick(call, now + 100);
+	ck_assert_uint_eq(dials, 1);
+	token = "Bearer t2";
+	issued_ms = 7;
+	call_tick(call, now + 200);
+	ck_assert_uint_eq(dials, 2);
+	ck_assert_str_eq(shown, "Bearer t2");
+	call_wss_handler.lost(call, 1006, 401, "no");
+	ck_assert_uint_eq(rejections, 1);
+	ck_assert_int_eq(call->session.state, SESSION_FAILED);
+}
+END_TEST
+
+/* A key has nothing to renew. */
+START_TEST(test_call_key_refused)
+{
+	start();
+	ck_assert_str_eq(shown, "12345678");
+	call_wss_handler.lost(call, 1006, 401, "no");
+	ck_assert_uint_eq(rejections, 0);
+	ck_assert_int_eq(call->session.state, SESSION_FAILED);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("worker_call");
@@ -413,6 +523,8 @@ int main(void)
 		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_attach_ends_speech,
 		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_complete_answer_plays_on,
 		test_call_question_is_asked_again, test_call_reseeded, test_call_lost_greeting_is_asked_again);
+	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
+		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
 	tcase_add_loop_test(errors, test_call_error_in_message, 0, 7);
 	suite_add_tcase(suite, errors);
