@@ -330,7 +330,6 @@ static void add_turn(struct call_record *record, const cJSON *turn, uint64_t at_
 		.response = number_of(turn, "response_ms", -1),
 		.underruns = number_of(turn, "underruns", 0),
 		.interrupted = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(turn, "interrupted"))};
-	record->phantom_interruptions += cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(turn, "phantom"));
 	record->underruns += (uint32_t)record->numbers.underruns;
 	if (record->numbers.response >= 0)
 		keep_time(record, record->numbers.response);
@@ -457,9 +456,11 @@ static void add_event(struct call_record *record, const cJSON *body, uint64_t at
 	if (event == NULL)
 		return;
 	if (strcmp(event, "turn") == 0) {
-		add_turn(record, cJSON_GetObjectItemCaseSensitive(body, "turn"), at_ms);
+		add_turn(record, body, at_ms);
 	} else if (strcmp(event, "interrupted") == 0) {
 		record->interruptions++;
+	} else if (strcmp(event, "phantom_interruption") == 0) {
+		record->phantom_interruptions++;
 	} else if (strcmp(event, "usage") == 0) {
 		call_record_usage_add(&record->usage, cJSON_GetObjectItemCaseSensitive(body, "usage"));
 	} else if (strcmp(event, "closed") == 0) {
