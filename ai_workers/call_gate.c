@@ -9,6 +9,7 @@
 #include "../shared/log.h"
 #include "call.h"
 #include "call_message.h"
+#include "call_report.h"
 #include "stats.h"
 #include "tsc.h"
 
@@ -85,8 +86,12 @@ void call_gate_lost(struct call *call, uint16_t code, int http_status, const cha
 		http_status != 0 ? close_classify_http(http_status) : close_classify(code, reason, strlen(reason));
 	uint32_t closed_ms = gate_lost(&call->worker->gate, &call->ticket, class, reason, now_ms);
 
-	if (class == CLOSE_THROTTLED)
+	if (class == CLOSE_THROTTLED) {
+		uint64_t pause_ms = call->ticket.project->closed_until_ms - now_ms;
+
 		stats_add(&call->worker->stats.quota_refusals, 1);
+		call_report_event(call, "throttled", "pause_s", cJSON_CreateNumber((double)((pause_ms + 999) / 1000)));
+	}
 	if (closed_ms != 0)
 		vl_log_warning("%s is over its quota: new calls are refused for %u s, others dial every %u s",
 			call->ticket.project->label, closed_ms / 1000, GATE_TRICKLE_MS / 1000);

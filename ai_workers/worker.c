@@ -39,6 +39,7 @@ static void publish_stats(struct worker *w)
 
 	atomic_store_explicit(&w->stats.sockets_open, wss_open_count(w->wss), memory_order_relaxed);
 	atomic_store_explicit(&w->stats.dials_waiting, w->gate.waiting, memory_order_relaxed);
+	atomic_store_explicit(&w->stats.handles, w->loop.active_handles, memory_order_relaxed);
 	if (to == NULL)
 		return;
 #define X(name, unit, meaning) \
@@ -77,10 +78,13 @@ static void drain_rings(struct worker *w, uint64_t now_ms)
 			vl_log_error("the uplink ring of lcore %u is broken", i);
 }
 
-/* The tick runs while there are calls; without any, the data plane must ring the doorbell. */
+/*
+ * The tick runs while there are calls, and until the last of their connections is gone, so that the last numbers that are published
+ * are true; after that the data plane must ring the doorbell.
+ */
 static void update_ticking(struct worker *w)
 {
-	bool needed = w->call_count > 0;
+	bool needed = w->call_count > 0 || !wss_is_idle(w->wss);
 
 	if (w->channel.worker_sleeps != NULL)
 		atomic_store_explicit(w->channel.worker_sleeps, needed ? 0 : 1, memory_order_seq_cst);

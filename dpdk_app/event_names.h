@@ -21,6 +21,7 @@
 	X(SESSION_GO_AWAY, "session.go_away", "the model's server will close the connection soon")                \
 	X(SESSION_CLOSED, "session.closed", "the connection to the model closed")                                 \
 	X(SESSION_RESUMED, "session.resumed", "after a gap the model can hear the caller again")                  \
+	X(SESSION_THROTTLED, "session.throttled", "the service refused or closed the session for quota")          \
 	X(SESSION_TURN, "session.turn", "caller and model have each said their part")                             \
 	X(SESSION_TOOL_CALL, "session.tool_call", "the model wants a function called")                            \
 	X(SESSION_USAGE, "session.usage", "tokens used, as the model reported them")                              \

@@ -182,7 +182,7 @@ static int check_turn(const cJSON *body, struct vl_error *error)
 static int check_event(const cJSON *body, struct vl_error *error)
 {
 	static const char *const events[] = {"interrupted", "phantom_interruption", "generation_complete", "turn_complete",
-		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", NULL};
+		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", "throttled", NULL};
 
 	if (check_session(body, "event", error) < 0 || check_word(body, "event", "event", events, error) < 0)
 		return -EINVAL;

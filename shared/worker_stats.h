@@ -41,7 +41,8 @@
 	X(ticks_late, "ticks", "of them more than 5 ms behind their time")                                   \
 	X(dials_waiting, "calls", "calls that wait for their turn to dial now")                              \
 	X(dials_refused, "calls", "calls not dialled because their key or project was refused a moment ago") \
-	X(quota_refusals, "sessions", "connections that the service refused or closed for quota")
+	X(quota_refusals, "sessions", "connections that the service refused or closed for quota")            \
+	X(handles, "handles", "sockets, timers and signals that the event loop watches now")
 
 /* X(name, "unit", "meaning") */
 #define VL_WORKER_HISTOGRAMS(X)                                                                                  \

@@ -118,8 +118,12 @@ class Limits(SmokeCase):
         s.start_emulator(people, "--quota-close")
         s.start_plane()
         s.start_worker_with("worker", self.write("worker", people, [{"name": "acme"}]))
+        s.control.call("events.subscribe", events=["session.throttled"])
         first = self.create("admin2")
         s.wait_state(first, "reconnecting")
+        throttled = stage.wait_for(lambda: [e["params"] for e in s.control.poll_events() if e["method"] == "session.throttled"], 5, "the event")
+        self.assertEqual([e["session"] for e in throttled], [first])
+        self.assertTrue(30 <= throttled[0]["pause_s"] <= 65, throttled)
         before = time.monotonic()
         for user in ("admin2", "agent4", "agent4"):
             self.assertRegex(self.wait_failed(self.create(user), 2), "^project acme is not dialled for another [0-9]+ s: .*quota")
@@ -127,6 +131,10 @@ class Limits(SmokeCase):
         connections = s.stats()["keys"]
         self.assertEqual(connections["admin2"]["connections"] + connections["agent4"]["connections"], 1)
         self.assertRegex(self.wait_failed(first), "^project acme is not dialled")
+        def counted():
+            worker = stage.telemetry(s.prefix, "/voxlane/worker/list,worker")
+            return (worker["quota_refusals"], worker["dials_refused"]) == (1, 4)
+        stage.wait_for(counted, 2, "the worker's counters")
 
 
 if __name__ == "__main__":
