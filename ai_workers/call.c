@@ -15,6 +15,7 @@
 #include "call_message.h"
 #include "call_report.h"
 #include "call_resume.h"
+#include "call_tools.h"
 #include "call_turn.h"
 #include "gemini_message.h"
 #include "stats.h"
@@ -191,6 +192,8 @@ static void send_setup(struct call *call)
 		.language = user->language[0] != '\0' ? user->language : NULL,
 		.instructions = user->instructions,
 		.handle = session_handle(&call->session),
+		.tools = user->tools,
+		.tool_count = user->tool_count,
 		.prefix_padding_ms = PREFIX_PADDING_MS,
 		.silence_duration_ms = SILENCE_DURATION_MS,
 		.seeded = call_resume_seeds(call)};
@@ -416,6 +419,7 @@ void call_attach(struct call *call, const struct dataplane_open *open, uint64_t 
 	downlink_restart(&call->downlink);
 	/* What the old data plane was playing is over. */
 	call_update_busy(call, now_ms);
+	call_tools_attached(call);
 }
 
 void call_detach(struct call *call, uint64_t now_ms)
@@ -438,6 +442,7 @@ void call_destroy(struct call *call, uint64_t now_ms)
 	session_free(&call->session);
 	uplink_free(&call->uplink);
 	downlink_free(&call->downlink);
+	tool_ledger_free(&call->tools);
 	vl_resampler_free(call->up_resampler);
 	history_free(&call->history);
 	free(call->caller_text.text);
@@ -528,6 +533,7 @@ void call_tick(struct call *call, uint64_t now_ms)
 	if (call->session.state == SESSION_READY)
 		pump(call, now_ms);
 	call_play(call, now_ms);
+	call_tools_tick(call, now_ms);
 	/* Only a session that is ready has audio to hold back; what is read before it decides whether there will be one. */
 	if (call->session.state == SESSION_READY && downlink_wants_more(&call->downlink, call->reading) != call->reading) {
 		call->reading = !call->reading;

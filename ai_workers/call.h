@@ -15,9 +15,11 @@
 #include "../shared/channel.h"
 #include "dataplane_link.h"
 #include "downlink.h"
+#include "ending.h"
 #include "gate.h"
 #include "history.h"
 #include "session.h"
+#include "tool_ledger.h"
 #include "turn.h"
 #include "uplink.h"
 #include "users.h"
@@ -76,6 +78,9 @@ struct call {
 	struct voice_activity voice; /* of the caller */
 	struct turn turn;
 	uint64_t audio_us; /* when the message with the first audio of a turn was complete, 0: measured */
+
+	struct tool_ledger tools; /* functions the model has called */
+	struct ending ending;
 
 	char reported[16]; /* state last said to the data plane */
 	struct call_transcript caller_text, model_text;

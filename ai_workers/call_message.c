@@ -11,6 +11,7 @@
 #include "call_gate.h"
 #include "call_report.h"
 #include "call_resume.h"
+#include "call_tools.h"
 #include "call_turn.h"
 #include "gemini_message.h"
 #include "stats.h"
@@ -29,6 +30,7 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
 	gate_worked(&call->worker->gate, &call->ticket, now_ms);
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
+	call_tools_ready(call, call->session.resumed, now_ms);
 	call_resume_ready(call, now_ms);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
 		ask(call, now_ms);
@@ -39,6 +41,7 @@ static void on_interrupted(struct call *call, uint64_t now_ms)
 {
 	call_turn_cut(call, now_ms);
 	history_end_turn(&call->history);
+	call_tools_caller(call, now_ms);
 	call_report_turn_text(call);
 	call_report_event(call, "interrupted", NULL, NULL);
 	call_turn(call, TURN_INTERRUPTED, now_ms);
@@ -104,6 +107,8 @@ static void on_session(struct call *call, const struct gemini_message *m, uint64
 			now_ms);
 	if (m->members & (GEMINI_VOICE_START | GEMINI_VOICE_END)) {
 		call->caller_speaks = (m->members & GEMINI_VOICE_START) != 0;
+		if (call->caller_speaks)
+			call_tools_caller(call, now_ms);
 		/* Before the quiet that it ends with: no rotation may come between the question and its answer. */
 		if (!call->caller_speaks)
 			call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
@@ -130,25 +135,6 @@ static void on_error(struct call *call, const struct gemini_message *m, uint64_t
 		now_ms);
 }
 
-/* No tool is declared, so none can be called; a model that calls one all the same must not wait for its answer for ever. */
-static void on_tool_call(struct call *call, const struct gemini_message *m)
-{
-	const cJSON *function;
-	cJSON *refusal = cJSON_CreateObject();
-
-	cJSON_AddStringToObject(refusal, "error", "this function does not exist");
-	call_report_event(call, "tool_call", "calls", cJSON_Duplicate(m->tool_calls, true));
-	cJSON_ArrayForEach(function, m->tool_calls)
-	{
-		const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "id"));
-		const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "name"));
-
-		if (name != NULL && call->connection != NULL)
-			call_send_control(call, gemini_build_tool_response(id, name, refusal));
-	}
-	cJSON_Delete(refusal);
-}
-
 static void act(struct call *call, const struct gemini_message *m, uint64_t now_ms)
 {
 	if (m->members & GEMINI_SETUP_COMPLETE)
@@ -161,10 +147,14 @@ static void act(struct call *call, const struct gemini_message *m, uint64_t now_
 			on_text(call, m);
 		if (m->members & GEMINI_AUDIO)
 			on_audio(call, m, now_ms);
+		if (m->members & (GEMINI_AUDIO | GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))
+			call_tools_heard(call, (m->members & GEMINI_AUDIO) != 0, now_ms);
 		if (m->members & (GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))
 			on_turn(call, m, now_ms);
+		if (m->members & GEMINI_TOOL_CANCELLATION)
+			call_tools_cancelled(call, m->tool_cancels);
 		if (m->members & GEMINI_TOOL_CALL)
-			on_tool_call(call, m);
+			call_tools_asked(call, m->tool_calls, now_ms);
 		if (m->members & GEMINI_USAGE)
 			call_report_event(call, "usage", "usage", cJSON_Duplicate(m->usage, true));
 		on_session(call, m, now_ms);

@@ -15,6 +15,7 @@
 #include "../shared/json.h"
 #include "../shared/link.h"
 #include "../shared/log.h"
+#include "tool_ledger.h"
 
 #define RETRY_MS    500u
 #define WAITING_MAX 4096u /* messages */
@@ -298,6 +299,24 @@ static int read_hold(struct dataplane_link *link, const cJSON *body, struct vl_e
 	return 0;
 }
 
+static int read_tool_result(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "id", "result", "error", NULL};
+	const char *uuid, *id = "", *failure = NULL;
+	const cJSON *result = NULL;
+
+	if (vl_json_only(body, "tool_result", members, error) != 0 || read_uuid(body, "tool_result", &uuid, error) != 0 ||
+		vl_json_required(vl_json_get_string(body, "tool_result", "id", 1, TOOL_ID_SIZE - 1, &id, error), "tool_result",
+			"id", error) != 0 ||
+		vl_json_get_object(body, "tool_result", "result", &result, error) < 0 ||
+		vl_json_get_string(body, "tool_result", "error", 1, TOOL_RESULT_MAX, &failure, error) < 0)
+		return -EINVAL;
+	if ((result != NULL) == (failure != NULL))
+		return vl_error_at(error, "tool_result", "needs either result or error");
+	link->handler->tool_result(link->context, uuid, id, result, failure);
+	return 0;
+}
+
 /* A request about one call. One that is wrong costs that call only, so it is logged and the link stays. */
 static int read_request(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
 {
@@ -309,6 +328,8 @@ static int read_request(struct dataplane_link *link, const cJSON *body, struct v
 		result = read_close(link, body, error);
 	else if (strcmp(body->string, "hold") == 0)
 		result = read_hold(link, body, error);
+	else if (strcmp(body->string, "tool_result") == 0)
+		result = read_tool_result(link, body, error);
 	else
 		result = vl_error_set(error, "unknown message %s", body->string);
 	if (result != 0)

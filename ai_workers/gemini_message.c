@@ -16,6 +16,7 @@
 #include "../shared/base64.h"
 #include "../shared/json.h"
 #include "gemini_scan.h"
+#include "tools.h"
 
 #define AUDIO_HEAD "{\"realtimeInput\":{\"audio\":{\"mimeType\":\"audio/pcm;rate=16000\",\"data\":\""
 #define AUDIO_TAIL "\"}}}"
@@ -37,10 +38,11 @@ static const struct {
 } families[] = {
 	{"gemini-3.8-live-extended-thinking", FEATURES_COMMON | GEMINI_FEATURE_THINKING,
 		FEATURES_COMMON | GEMINI_FEATURE_THINKING},
-	{"gemini-3.8-live", FEATURES_COMMON, FEATURES_COMMON},
+	{"gemini-3.8-live", FEATURES_COMMON | GEMINI_FEATURE_BEHAVIOR, FEATURES_COMMON},
 	{"gemini-3.5-transcribe", GEMINI_FEATURE_VAD, GEMINI_FEATURE_VAD},
 	{"gemini-3.1-flash-live", FEATURES_COMMON | GEMINI_FEATURE_REALTIME_TEXT | GEMINI_FEATURE_HISTORY, FEATURES_COMMON},
-	{"gemini-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST, FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
+	{"gemini-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST | GEMINI_FEATURE_BEHAVIOR,
+		FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
 	{"gemini-live-2.5-flash-native-audio", FEATURES_COMMON | GEMINI_FEATURE_USER_LAST,
 		FEATURES_COMMON | GEMINI_FEATURE_USER_LAST},
 	{"gemini-live-2.5-flash", FEATURES_COMMON | GEMINI_FEATURE_LANGUAGE | GEMINI_FEATURE_USER_LAST,
@@ -138,6 +140,18 @@ static void add_siblings(cJSON *setup, const struct gemini_setup *s, uint32_t fe
 		cJSON_AddObjectToObject(cJSON_AddObjectToObject(setup, "contextWindowCompression"), "slidingWindow");
 }
 
+static void add_tools(cJSON *setup, const struct gemini_setup *s, uint32_t features)
+{
+	cJSON *tool;
+
+	if (s->tool_count == 0)
+		return;
+	tool = cJSON_CreateObject();
+	cJSON_AddItemToObject(
+		tool, "functionDeclarations", tools_declare(s->tools, s->tool_count, (features & GEMINI_FEATURE_BEHAVIOR) != 0));
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(setup, "tools"), tool);
+}
+
 static char *print_and_delete(cJSON *tree)
 {
 	char *text = cJSON_PrintUnformatted(tree);
@@ -162,6 +176,7 @@ char *gemini_build_setup(const struct gemini_setup *s)
 	add_generation_config(setup, s, features);
 	add_instructions(setup, s, features);
 	add_siblings(setup, s, features);
+	add_tools(setup, s, features);
 	return print_and_delete(message);
 }
 
@@ -316,8 +331,11 @@ static void read_tree(struct gemini_message *m)
 		m->members |= GEMINI_TOOL_CALL;
 		m->tool_calls = value;
 	}
-	if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(tree, "toolCallCancellation")))
+	value = cJSON_GetObjectItemCaseSensitive(tree, "toolCallCancellation");
+	if (cJSON_IsObject(value)) {
 		m->members |= GEMINI_TOOL_CANCELLATION;
+		m->tool_cancels = cJSON_GetObjectItemCaseSensitive(value, "ids");
+	}
 	value = cJSON_GetObjectItemCaseSensitive(tree, "goAway");
 	if (cJSON_IsObject(value)) {
 		m->members |= GEMINI_GO_AWAY;

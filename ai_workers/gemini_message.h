@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct cJSON;
+struct tool;
 
 #define GEMINI_MESSAGE_MAX     (4u << 20) /* bytes of one server message; the biggest seen in the field is 39 kB */
 #define GEMINI_AUDIO_PARTS_MAX 64u	  /* audio parts of one server message */
@@ -28,6 +29,7 @@ struct cJSON;
 #define GEMINI_FEATURE_COMPRESSION    0x008u /* contextWindowCompression */
 #define GEMINI_FEATURE_THINKING	      0x010u /* thinkingConfig.thinkingLevel, which is then required */
 #define GEMINI_FEATURE_REALTIME_TEXT  0x020u /* text input is realtimeInput.text, clientContent only seeds history */
+#define GEMINI_FEATURE_BEHAVIOR	      0x040u /* functionDeclarations[].behavior; Vertex AI does not have it */
 #define GEMINI_FEATURE_HISTORY	      0x080u /* seeding is declared in the setup (historyConfig) */
 #define GEMINI_FEATURE_USER_LAST      0x100u /* a seed ends with a turn of the user */
 #define GEMINI_FEATURE_VOICE	      0x200u /* speechConfig.voiceConfig, and AUDIO as the modality; without it TEXT */
@@ -40,6 +42,8 @@ struct gemini_setup {
 	const char *language;	  /* BCP-47 */
 	const char *instructions; /* system instruction */
 	const char *handle;	  /* resumption handle of the session to continue */
+	const struct tool *tools; /* functions it may call */
+	size_t tool_count;
 	uint16_t prefix_padding_ms;
 	uint16_t silence_duration_ms;
 	bool seeded; /* history follows (history.h) */
@@ -78,13 +82,14 @@ struct gemini_message {
 	const char *turn_reason;	      /* turnCompleteReason or NULL */
 	const char *handle;		      /* newHandle or NULL */
 	bool resumable;
-	bool in_progress;		/* with turnComplete: it was not the last of this answer (extended thinking) */
-	uint32_t time_left_ms;		/* goAway; GEMINI_TIME_UNSAID */
-	const struct cJSON *tool_calls; /* the functionCalls array */
-	const struct cJSON *usage;	/* usageMetadata */
-	const char *error_message;	/* in-band error, or "" */
-	int error_code;			/* in-band error, or 0 */
-	uint32_t skipped;		/* parts with audio that is not ours to play: thoughts, other formats, too many */
+	bool in_progress;		  /* with turnComplete: it was not the last of this answer (extended thinking) */
+	uint32_t time_left_ms;		  /* goAway; GEMINI_TIME_UNSAID */
+	const struct cJSON *tool_calls;	  /* the functionCalls array */
+	const struct cJSON *tool_cancels; /* the ids array, or NULL */
+	const struct cJSON *usage;	  /* usageMetadata */
+	const char *error_message;	  /* in-band error, or "" */
+	int error_code;			  /* in-band error, or 0 */
+	uint32_t skipped;		  /* parts with audio that is not ours to play: thoughts, other formats, too many */
 	struct cJSON *tree;
 };
 

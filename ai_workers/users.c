@@ -148,6 +148,9 @@ static const struct vl_setting user_vertex_table[] = {
 		.expected = VL_PATH_EXPECTED, .reloadable = true, .meaning = FILE_MEANING ". None means `gemini.vertex`'s"},
 	END};
 
+static const struct vl_setting tool_element[] = {
+	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct tool), .members = tools_table}, END};
+
 static const struct vl_setting user_table[] = {
 	{ROW("name", user, name, STRING), .required = true, .min = 1, .valid = vl_setting_user, .expected = VL_USER_EXPECTED,
 		.reloadable = true, .meaning = "how `session.create` names the user"},
@@ -183,6 +186,8 @@ static const struct vl_setting user_table[] = {
 		.members = user_vertex_table,
 		.reloadable = true,
 		.meaning = "the user's own project and service account with Vertex AI"},
+	{ROW("tools", user, tools, LIST), .count = offsetof(struct user, tool_count), .max = TOOLS_MAX, .members = tool_element,
+		.reloadable = true, .meaning = "functions the model may call ([functions](functions.md))"},
 	END};
 static const struct vl_setting user_element[] = {
 	{.name = "", .type = VL_SETTING_OBJECT, .size = sizeof(struct user), .members = user_table}, END};
@@ -239,6 +244,19 @@ static int index_users(struct users *users, struct vl_errors *errors)
 		r = -EINVAL;
 	}
 	return r;
+}
+
+static int check_tools(const struct users *users, struct vl_errors *errors)
+{
+	char path[VL_JSON_PATH_SIZE];
+	int result = 0;
+
+	for (size_t i = 0; i < users->count; i++) {
+		snprintf(path, sizeof(path), "users[%zu].tools", i);
+		if (tools_check(users->users[i].tools, users->users[i].tool_count, path, errors) != 0)
+			result = -EINVAL;
+	}
+	return result;
 }
 
 /* A member name is shown only if it is too short to be a key that slipped into the wrong place. */
@@ -392,6 +410,8 @@ struct users *users_parse(const char *text, size_t len, const uint8_t *master, s
 			r = index_users(users, errors);
 		if (r == 0)
 			r = users_vertex_check(users, errors);
+		if (r == 0)
+			r = check_tools(users, errors);
 		if (r == 0)
 			r = place_keys(users, master, errors);
 		if (r == 0)

@@ -19,6 +19,7 @@
 #include "master_key.h"
 #include "secret.h"
 #include "service_account.h"
+#include "tools.h"
 
 #define USERS_NAME_SIZE 64 /* NUL included; as CALL_USER_SIZE */
 #define USERS_MAX	10000
@@ -60,6 +61,8 @@ struct user {
 	bool vertex_given;
 	struct service_account *account; /* Vertex AI; held. NULL: api_key is used */
 	char *resource;			 /* Vertex AI: projects/P/locations/L/publishers/google/models/M */
+	struct tool *tools;		 /* functions its model may call */
+	size_t tool_count;
 	struct users *users;
 	const struct user_project *in_project; /* its own, or that of another user with the same key; NULL: none */
 	const struct user *key_first;	       /* the first user of the file with the same key, often itself */

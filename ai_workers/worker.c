@@ -15,6 +15,7 @@
 #include "../shared/log.h"
 #include "call.h"
 #include "call_gate.h"
+#include "call_tools.h"
 #include "gemini_message.h"
 #include "reload.h"
 #include "stats.h"
@@ -323,6 +324,16 @@ static void on_hold(void *context, const char *uuid, bool held)
 		uplink_hold(&call->uplink, held);
 }
 
+static void on_tool_result(void *context, const char *uuid, const char *id, const cJSON *result, const char *error)
+{
+	struct worker *w = context;
+	struct call *call;
+
+	HASH_FIND_STR(w->calls, uuid, call);
+	if (call != NULL)
+		call_tools_result(call, id, result, error, vl_clock_ms());
+}
+
 static void on_link_lost(void *context)
 {
 	struct worker *w = context;
@@ -335,8 +346,12 @@ static void on_link_lost(void *context)
 		vl_log_warning("the data plane is gone; %u calls wait for it", w->call_count);
 }
 
-static const struct dataplane_handler link_handler = {
-	.welcome = on_welcome, .open = on_open, .close = on_close, .hold = on_hold, .lost = on_link_lost};
+static const struct dataplane_handler link_handler = {.welcome = on_welcome,
+	.open = on_open,
+	.close = on_close,
+	.hold = on_hold,
+	.tool_result = on_tool_result,
+	.lost = on_link_lost};
 
 /* What this thread has computed so far; what the system gave to others meanwhile is not in it. */
 static uint64_t cpu_us(void)

@@ -47,6 +47,8 @@ struct call {
 	bool caller_text_open, model_text_open;			      /* more of it is to come */
 	struct call_record *record;				      /* call_records.c; NULL: none is kept */
 
+	struct tool_request *tools; /* functions its model asked for (tool_requests.h) */
+
 	/* calls.c only */
 	UT_hash_handle by_uuid;
 	struct call *user_next, *user_prev;

@@ -12,6 +12,8 @@
 
 #include <utlist.h>
 
+#include "tool_requests.h"
+
 struct calls_user {
 	char name[CALL_USER_SIZE];
 	struct call *first;
@@ -79,6 +81,7 @@ void calls_free(struct calls *calls)
 	HASH_ITER(by_uuid, calls->by_uuid, call, next)
 	{
 		unlink_call(calls, call);
+		tool_requests_free(&call->tools);
 		free(call);
 	}
 	free(calls->at);
@@ -167,6 +170,7 @@ void calls_remove(struct calls *calls, struct call *call, uint64_t now_ms)
 	calls->queue[tail].usable_ms = now_ms + calls->quarantine_ms;
 	calls->waiting++;
 	unlink_call(calls, call);
+	tool_requests_free(&call->tools);
 	free(call);
 }
 

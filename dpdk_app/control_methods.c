@@ -12,6 +12,7 @@
 #include "call_control.h"
 #include "events.h"
 #include "flow_rules.h"
+#include "tool_control.h"
 
 #define LIST_LIMIT_MAX 200 /* calls of one reply */
 
@@ -350,6 +351,7 @@ const struct control_socket_method control_methods[] = {
 	{"session.delete", session_delete},
 	{"session.get", session_get},
 	{"session.list", session_list},
+	{"tool.result", tool_control_result},
 	{"worker.list", worker_list},
 	{"system.info", system_info},
 	{"system.drain", system_drain},

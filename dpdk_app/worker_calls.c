@@ -12,8 +12,10 @@
 #include <rte_rcu_qsbr.h>
 
 #include "../shared/log.h"
+#include "call_control.h"
 #include "call_records.h"
 #include "events.h"
+#include "tool_control.h"
 #include "worker_messages.h"
 
 _Static_assert(WORKERS_SLOTS == WORKERS_MAX && ROUTE_WORKERS == WORKERS_MAX, "a slot names the same worker everywhere");
@@ -201,6 +203,7 @@ static void lost(void *context, unsigned int slot, const char *worker_name, cons
 		snprintf(call->reason, sizeof(call->reason), "worker %s: %s", worker_name, reason);
 		call_records_worker(dataplane, call, NULL, call->reason);
 		dataplane->calls_without_worker++;
+		tool_control_lost(dataplane, call);
 		count++;
 		send_state(dataplane, call, NULL);
 	}
@@ -274,6 +277,10 @@ static void event(void *context, struct call *call, const cJSON *message)
 	enum event which = event_of_worker(cJSON_GetObjectItemCaseSensitive(message, "event")->valuestring);
 	cJSON *turn = NULL, *params;
 
+	if (tool_control_is_event(which)) {
+		tool_control_event(dataplane, call, which, message);
+		return;
+	}
 	if (which == EVENT_SESSION_TURN)
 		message = turn = worker_message_turn(message, dataplane->now_ms - call->created_ms);
 	call_records_note(dataplane, call, CALL_RECORD_EVENT, message);
@@ -285,6 +292,15 @@ static void event(void *context, struct call *call, const cJSON *message)
 	cJSON_Delete(turn);
 }
 
+static void end(void *context, struct call *call, const cJSON *message)
+{
+	char reason[CALL_TEXT_SIZE];
+
+	/* The call takes its copy of everything along. */
+	copy_text(reason, sizeof(reason), cJSON_GetObjectItemCaseSensitive(message, "reason")->valuestring);
+	call_control_end(context, call, reason);
+}
+
 const struct workers_ops worker_calls_ops = {
 	.attach = attach,
 	.detach = detach,
@@ -293,4 +309,5 @@ const struct workers_ops worker_calls_ops = {
 	.state = state,
 	.transcript = transcript,
 	.event = event,
+	.end = end,
 };

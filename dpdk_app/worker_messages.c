@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../shared/link.h"
+#include "tool_requests.h"
 #include "workers.h"
 
 static bool is_name(const char *text)
@@ -179,16 +180,51 @@ static int check_turn(const cJSON *body, struct vl_error *error)
 	return 0;
 }
 
+/* What is said about a function names it. */
+static int check_tool_event(const cJSON *body, const char *event, struct vl_error *error)
+{
+	static const char *const named[] = {
+		"transfer_requested", "hold_requested", "tool_cancelled", "tool_expired", "tool_lost", NULL};
+	const char *path = "event", *id;
+	const cJSON *call;
+	bool about = false;
+
+	if (strcmp(event, "tool_call") == 0) {
+		if (vl_json_required(vl_json_get_object(body, path, "call", &call, error), path, "call", error) < 0)
+			return -EINVAL;
+		body = call;
+		path = "event.call";
+		about = true;
+	}
+	for (size_t i = 0; named[i] != NULL; i++)
+		about |= strcmp(event, named[i]) == 0;
+	if (!about)
+		return 0;
+	return vl_json_required(vl_json_get_string(body, path, "id", 1, TOOL_REQUEST_ID_SIZE - 1, &id, error), path, "id", error);
+}
+
 static int check_event(const cJSON *body, struct vl_error *error)
 {
 	static const char *const events[] = {"interrupted", "phantom_interruption", "generation_complete", "turn_complete",
-		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", "throttled", NULL};
+		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", "throttled",
+		"transfer_requested", "hold_requested", "tool_cancelled", "tool_expired", "tool_lost", NULL};
+	const char *event;
 
 	if (check_session(body, "event", error) < 0 || check_word(body, "event", "event", events, error) < 0)
 		return -EINVAL;
-	if (strcmp(cJSON_GetObjectItemCaseSensitive(body, "event")->valuestring, "turn") == 0)
-		return check_turn(body, error);
-	return 0;
+	event = cJSON_GetObjectItemCaseSensitive(body, "event")->valuestring;
+	return strcmp(event, "turn") == 0 ? check_turn(body, error) : check_tool_event(body, event, error);
+}
+
+static int check_end(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "reason", NULL};
+	const char *reason;
+
+	if (vl_json_only(body, "end", members, error) < 0 || check_session(body, "end", error) < 0)
+		return -EINVAL;
+	return vl_json_required(
+		vl_json_get_string(body, "end", "reason", 1, CALL_TEXT_SIZE - 1, &reason, error), "end", "reason", error);
 }
 
 cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms)
@@ -218,6 +254,7 @@ static const struct {
 	[WORKER_MESSAGE_STATE] = {"state", check_state},
 	[WORKER_MESSAGE_TRANSCRIPT] = {"transcript", check_transcript},
 	[WORKER_MESSAGE_EVENT] = {"event", check_event},
+	[WORKER_MESSAGE_END] = {"end", check_end},
 	[WORKER_MESSAGE_PING] = {"ping", NULL},
 	[WORKER_MESSAGE_PONG] = {"pong", NULL},
 };
@@ -340,6 +377,19 @@ char *worker_message_hold(const char *uuid, bool held)
 	cJSON_AddStringToObject(body, "session", uuid);
 	cJSON_AddBoolToObject(body, "held", held);
 	return finish(tree, body, 2);
+}
+
+char *worker_message_tool_result(const char *uuid, const char *id, const cJSON *result, const char *error)
+{
+	cJSON *body, *tree = begin("tool_result", &body);
+
+	cJSON_AddStringToObject(body, "session", uuid);
+	cJSON_AddStringToObject(body, "id", id);
+	if (result != NULL)
+		cJSON_AddItemToObject(body, "result", cJSON_Duplicate(result, true));
+	else
+		cJSON_AddStringToObject(body, "error", error);
+	return finish(tree, body, 3);
 }
 
 static char *number_message(const char *name, uint64_t number)

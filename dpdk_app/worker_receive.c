@@ -50,6 +50,7 @@ static void take_attached(struct workers *workers, unsigned int slot, enum worke
 	case WORKER_MESSAGE_STATE:
 	case WORKER_MESSAGE_TRANSCRIPT:
 	case WORKER_MESSAGE_EVENT:
+	case WORKER_MESSAGE_END:
 		call = own_call(workers, slot, body);
 		if (call == NULL)
 			break;
@@ -57,8 +58,10 @@ static void take_attached(struct workers *workers, unsigned int slot, enum worke
 			workers->ops.state(workers->context, call, body);
 		else if (kind == WORKER_MESSAGE_TRANSCRIPT)
 			workers->ops.transcript(workers->context, call, body);
-		else
+		else if (kind == WORKER_MESSAGE_EVENT)
 			workers->ops.event(workers->context, call, body);
+		else
+			workers->ops.end(workers->context, call, body);
 		break;
 	}
 }

@@ -303,6 +303,13 @@ void workers_hold(struct workers *workers, unsigned int slot, const struct call 
 		worker_outbox_send(worker, worker_message_hold(call->uuid, call->held));
 }
 
+void workers_tool_result(struct workers *workers, unsigned int slot, const struct call *call, const char *id, const cJSON *result,
+	const char *error)
+{
+	if (slot < WORKERS_SLOTS && workers->workers[slot].state == WORKER_ATTACHED)
+		worker_outbox_send(&workers->workers[slot], worker_message_tool_result(call->uuid, id, result, error));
+}
+
 void workers_cut_off(struct workers *workers, unsigned int slot, const char *reason)
 {
 	if (slot < WORKERS_SLOTS && workers->workers[slot].state == WORKER_ATTACHED)

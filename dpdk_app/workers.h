@@ -96,6 +96,8 @@ struct workers_ops {
 	void (*state)(void *context, struct call *call, const cJSON *message);
 	void (*transcript)(void *context, struct call *call, const cJSON *message);
 	void (*event)(void *context, struct call *call, const cJSON *message);
+	/* The worker wants its call ended; the call may be gone when this returns. */
+	void (*end)(void *context, struct call *call, const cJSON *message);
 };
 
 struct workers_settings {
@@ -163,6 +165,10 @@ void workers_forget(struct workers *workers, struct call *call);
 void workers_open(struct workers *workers, unsigned int slot, struct call *call);
 void workers_close(struct workers *workers, unsigned int slot, const struct call *call, const char *reason);
 void workers_hold(struct workers *workers, unsigned int slot, const struct call *call);
+
+/* Tell a call's worker what a function came to: an object, or `error` when `result` is NULL. */
+void workers_tool_result(struct workers *workers, unsigned int slot, const struct call *call, const char *id, const cJSON *result,
+	const char *error);
 
 /* Have a worker cut off in the next turn, with a sentence for the log. Nothing happens for a slot without one. */
 void workers_cut_off(struct workers *workers, unsigned int slot, const char *reason);

@@ -271,6 +271,14 @@ static int parse_object(struct walk *walk, const struct vl_setting *members, con
 	return result;
 }
 
+static int parse_tree(struct walk *walk, const cJSON *value, cJSON **field)
+{
+	if (!cJSON_IsObject(value))
+		return wrong(walk, value, "an object");
+	*field = cJSON_Duplicate(value, true);
+	return *field != NULL ? 0 : out_of_memory(walk);
+}
+
 /* `base` is the struct the field lies in; `value` is NULL only for an absent object. */
 static int parse_value(struct walk *walk, const struct vl_setting *setting, const cJSON *value, char *base)
 {
@@ -299,6 +307,8 @@ static int parse_value(struct walk *walk, const struct vl_setting *setting, cons
 		return 0;
 	case VL_SETTING_PAIR:
 		return parse_pair(walk, setting, value, (uint16_t *)field);
+	case VL_SETTING_TREE:
+		return parse_tree(walk, value, (cJSON **)field);
 	case VL_SETTING_LIST:
 		return parse_list(walk, setting, value, base);
 	case VL_SETTING_OBJECT:
@@ -332,6 +342,10 @@ static void free_value(const struct vl_setting *setting, char *base)
 			free(*(char **)field);
 			*(char **)field = NULL;
 		}
+		break;
+	case VL_SETTING_TREE:
+		vl_json_wipe(*(cJSON **)field);
+		*(cJSON **)field = NULL;
 		break;
 	case VL_SETTING_LIST: {
 		char *array = *(char **)field;

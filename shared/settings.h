@@ -21,6 +21,7 @@ enum vl_setting_type {
 	VL_SETTING_TEXT,    /* a string that parse() turns into the field */
 	VL_SETTING_PAIR,    /* [first, last], first <= last, both in min..max: uint16_t[2] */
 	VL_SETTING_OBJECT,  /* `members`, a struct in place */
+	VL_SETTING_TREE,    /* an object of any members, checked by the caller: an allocated `cJSON *` */
 	VL_SETTING_LIST,    /* min..max elements like `members[0]`: an allocated array, its size_t count at `count` */
 };
 

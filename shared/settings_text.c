@@ -96,6 +96,7 @@ static void reference_type(const struct vl_setting *setting, FILE *to)
 		fprintf(to, "list of two integers [first, last], %lld to %lld", (long long)setting->min, (long long)setting->max);
 		break;
 	case VL_SETTING_OBJECT:
+	case VL_SETTING_TREE:
 		fprintf(to, "object");
 		break;
 	case VL_SETTING_LIST:

@@ -148,7 +148,8 @@ class Talk(WorkerCase):
     def test_tool_call_is_answered(self):
         self.start_emulator("--tool-call", "transfer")
         report, keys = self.converse(calls=1, seconds=8)
-        self.assertIn("tool_call", [e["event"] for e in report["calls"][0]["events"]])
+        # Not declared: the model is told, and the platform is not asked.
+        self.assertNotIn("tool_call", [e["event"] for e in report["calls"][0]["events"]])
         self.assertGreaterEqual(keys["admin2"]["tool_responses"], 1)
         self.assert_talks(report, 60)
 

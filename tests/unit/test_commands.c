@@ -11,8 +11,10 @@
 
 #include <rte_rcu_qsbr.h>
 
+#include "dpdk_app/call_control.h"
 #include "dpdk_app/call_records.h"
 #include "dpdk_app/events.h"
+#include "dpdk_app/tool_control.h"
 #include "dpdk_app/worker_calls.h"
 #include "unit.h"
 
@@ -104,6 +106,33 @@ void event_send(struct dataplane *dataplane, enum event event, cJSON *params)
 	(void)dataplane;
 	(void)event;
 	(void)params;
+}
+
+void tool_control_event(struct dataplane *dataplane, struct call *call, enum event event, const cJSON *message)
+{
+	(void)dataplane;
+	(void)call;
+	(void)event;
+	(void)message;
+}
+
+bool tool_control_is_event(enum event event)
+{
+	(void)event;
+	return false;
+}
+
+void tool_control_lost(struct dataplane *dataplane, struct call *call)
+{
+	(void)dataplane;
+	(void)call;
+}
+
+void call_control_end(struct dataplane *dataplane, struct call *call, const char *reason)
+{
+	(void)dataplane;
+	(void)call;
+	(void)reason;
 }
 
 START_TEST(test_detach_without_memory)

@@ -27,6 +27,8 @@ static struct {
 	struct dataplane_open open;
 	char user[64];
 	bool held;
+	unsigned int tool_results;
+	char tool_id[80], tool_text[256];
 	int result;
 } seen;
 
@@ -65,13 +67,23 @@ static void on_hold(void *context, const char *uuid, bool held)
 	seen.held = held;
 }
 
+static void on_tool_result(void *context, const char *uuid, const char *id, const cJSON *result, const char *error)
+{
+	(void)context;
+	seen.tool_results += strcmp(uuid, UUID) == 0;
+	snprintf(seen.tool_id, sizeof(seen.tool_id), "%s", id);
+	snprintf(seen.tool_text, sizeof(seen.tool_text), "%s", error != NULL ? error : "");
+	if (error == NULL)
+		cJSON_PrintPreallocated((cJSON *)(uintptr_t)result, seen.tool_text, sizeof(seen.tool_text), false);
+}
+
 static void on_lost(void *context)
 {
 	(void)context;
 	seen.losses++;
 }
 
-static const struct dataplane_handler handler = {on_welcome, on_open, on_close, on_hold, on_lost};
+static const struct dataplane_handler handler = {on_welcome, on_open, on_close, on_hold, on_tool_result, on_lost};
 
 static void turn(void)
 {
@@ -179,6 +191,12 @@ START_TEST(test_dataplane_link_requests)
 	say("{\"hold\":{\"session\":\"" UUID "\",\"held\":true}}");
 	ck_assert_uint_eq(seen.holds, 1);
 	ck_assert(seen.held);
+	say("{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"call_1\",\"result\":{\"sun\":[1,true]}}}");
+	ck_assert_uint_eq(seen.tool_results, 1);
+	ck_assert_str_eq(seen.tool_id, "call_1");
+	ck_assert_str_eq(seen.tool_text, "{\"sun\":[1,true]}");
+	say("{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"call_2\",\"error\":\"rain\"}}");
+	ck_assert_str_eq(seen.tool_text, "rain");
 	say("{\"close\":{\"session\":\"" UUID "\",\"reason\":\"hangup\"}}");
 	ck_assert_uint_eq(seen.closes, 1);
 	say("{\"ping\":17}");
@@ -197,6 +215,10 @@ static const char *const wrong_requests[] = {
 	"\",\"index\":0,\"generation\":1,\"lcore\":0,\"user\":\"a\",\"codec\":\"PCMU\",\"more\":1}}",
 	"{\"hold\":{\"session\":\"" UUID "\"}}",
 	"{\"close\":{\"session\":7}}",
+	"{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"1\"}}",
+	"{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"1\",\"result\":{},\"error\":\"x\"}}",
+	"{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"1\",\"result\":[]}}",
+	"{\"tool_result\":{\"session\":\"" UUID "\",\"result\":{}}}",
 	"{\"dance\":{}}",
 };
 

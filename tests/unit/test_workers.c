@@ -30,7 +30,7 @@ static struct {
 	struct vl_channel *channel[WORKERS_SLOTS];
 	bool detach_done;
 	int attach_result;
-	unsigned int attached, detach_asked, ready, lost, states, transcripts, events;
+	unsigned int attached, detach_asked, ready, lost, states, transcripts, events, ends;
 	char log[512]; /* order of the ops */
 	char reason[WORKER_REASON_SIZE];
 } t;
@@ -103,6 +103,13 @@ static void fake_event(void *context, struct call *call, const cJSON *message)
 	t.events++;
 }
 
+static void fake_end(void *context, struct call *call, const cJSON *message)
+{
+	(void)context;
+	ck_assert_str_eq(cJSON_GetObjectItem(message, "session")->valuestring, call->uuid);
+	t.ends++;
+}
+
 static const struct workers_ops fake_ops = {
 	.attach = fake_attach,
 	.detach = fake_detach,
@@ -111,6 +118,7 @@ static const struct workers_ops fake_ops = {
 	.state = fake_state,
 	.transcript = fake_transcript,
 	.event = fake_event,
+	.end = fake_end,
 };
 
 static struct config_shard shards[1]; /* in force while it has users */
@@ -351,13 +359,16 @@ START_TEST(test_workers_believe_only_the_owner_of_a_call)
 	say(two, "{\"state\": {\"session\": \"%s\", \"state\": \"failed\"}}", a->uuid);
 	say(two, "{\"transcript\": {\"session\": \"%s\", \"side\": \"caller\", \"text\": \"x\", \"final\": true}}", a->uuid);
 	say(two, "{\"event\": {\"session\": \"%s\", \"event\": \"interrupted\"}}", a->uuid);
+	say(two, "{\"end\": {\"session\": \"%s\", \"reason\": \"x\"}}", a->uuid);
 	ck_assert_uint_eq(t.states, 1);
-	ck_assert_uint_eq(t.transcripts + t.events, 0);
+	ck_assert_uint_eq(t.transcripts + t.events + t.ends, 0);
 	ck_assert_str_eq(a->state, "ready");
-	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 3);
+	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 4);
 	/* A call that just ended is no offence. */
 	say(two, "{\"event\": {\"session\": \"00000000-0000-4000-8000-000000000000\", \"event\": \"interrupted\"}}");
-	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 3);
+	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 4);
+	say(one, "{\"end\": {\"session\": \"%s\", \"reason\": \"the model ended the call\"}}", a->uuid);
+	ck_assert_uint_eq(t.ends, 1);
 	say(one, "{\"transcript\": {\"session\": \"%s\", \"side\": \"model\", \"text\": \"\", \"final\": false}}", a->uuid);
 	say(one, "{\"event\": {\"session\": \"%s\", \"event\": \"usage\", \"more\": [1, 2]}}", a->uuid);
 	ck_assert_uint_eq(t.transcripts, 1);
@@ -389,6 +400,14 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"interrupted\": 1}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"response_ms\": true}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"model_to_ms\": 1}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_call\"}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_call\", \"call\": {\"name\": \"f\"}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_call\", \"call\": {\"id\": 7}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_lost\", \"id\": \"\"}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"transfer_requested\"}}",
+		"{\"end\": {\"session\": \"%s\"}}",
+		"{\"end\": {\"session\": \"%s\", \"reason\": \"\"}}",
+		"{\"end\": {\"session\": \"%s\", \"reason\": \"x\", \"now\": true}}",
 		"{\"ping\": \"x\"}",
 		"{\"users\": {}}",
 		"{\"open\": {}}",
@@ -403,7 +422,7 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 		say(link, "%s", text);
 		ck_assert_uint_eq(workers_at(t.workers, 0)->messages_refused, i + 1);
 	}
-	ck_assert_uint_eq(t.states + t.transcripts + t.events, 0);
+	ck_assert_uint_eq(t.states + t.transcripts + t.events + t.ends, 0);
 	say(link, "{\"state\": {\"session\": \"%s\", \"state\": \"failed\", \"reason\": \"quota\", \"code\": 1011}}", call->uuid);
 	ck_assert_uint_eq(t.states, 1);
 	close(link);
@@ -440,6 +459,18 @@ START_TEST(test_workers_open_close_and_hold_are_told_in_order)
 	workers_hold(t.workers, 0, call);
 	snprintf(expected, sizeof(expected), "{\"hold\":{\"session\":\"%s\",\"held\":true}}", call->uuid);
 	ck_assert_str_eq(hear(link, NULL, NULL), expected);
+	cJSON *result = cJSON_Parse("{\"a\":[1,{\"b\":null}]}");
+
+	workers_tool_result(t.workers, 0, call, "call_1", result, NULL);
+	cJSON_Delete(result);
+	snprintf(expected, sizeof(expected), "{\"tool_result\":{\"session\":\"%s\",\"id\":\"call_1\",\"result\":%s}}", call->uuid,
+		"{\"a\":[1,{\"b\":null}]}");
+	ck_assert_str_eq(hear(link, NULL, NULL), expected);
+	workers_tool_result(t.workers, 0, call, "2", NULL, "no \"such\" thing");
+	snprintf(expected, sizeof(expected),
+		"{\"tool_result\":{\"session\":\"%s\",\"id\":\"2\",\"error\":\"no \\\"such\\\" thing\"}}", call->uuid);
+	ck_assert_str_eq(hear(link, NULL, NULL), expected);
+	workers_tool_result(t.workers, CALL_NO_WORKER, call, "2", NULL, "x"); /* nobody to tell */
 	ck_assert_uint_eq(workers_at(t.workers, 0)->calls, 1);
 	workers_close(t.workers, 0, call, "deleted");
 	ck_assert_uint_eq(workers_at(t.workers, 0)->calls, 0);
