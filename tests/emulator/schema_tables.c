@@ -135,7 +135,8 @@ DEFINE(generation_config, "GenerationConfig", SCALAR("candidate_count", INT32, 0
 	SCALAR("enable_affective_dialog", BOOL, SCHEMA_ALPHA), MESSAGE("translation_config", 0, translation_config),
 	SCALAR("response_logprobs", BOOL, SCHEMA_UNSUPPORTED), SCALAR("logprobs", INT32, SCHEMA_UNSUPPORTED),
 	SCALAR("response_mime_type", STRING, SCHEMA_UNSUPPORTED), SCALAR("response_schema", STRUCT, SCHEMA_UNSUPPORTED),
-	SCALAR("response_json_schema", VALUE, SCHEMA_UNSUPPORTED),
+	SCALAR("response_json_schema", VALUE, SCHEMA_UNSUPPORTED), SCALAR("routing_config", STRUCT, SCHEMA_UNSUPPORTED),
+	SCALAR("audio_timestamp", BOOL, SCHEMA_UNSUPPORTED),
 	SCALAR("stop_sequences", STRING, SCHEMA_UNSUPPORTED | SCHEMA_REPEATED));
 
 DEFINE(activity_detection, "AutomaticActivityDetection", SCALAR("disabled", BOOL, 0),
@@ -164,7 +165,7 @@ DEFINE(setup, "BidiGenerateContentSetup", SCALAR("model", STRING, 0), MESSAGE("g
 	MESSAGE("realtime_input_config", 0, realtime_input_config), MESSAGE("session_resumption", 0, session_resumption),
 	MESSAGE("context_window_compression", 0, compression), MESSAGE("input_audio_transcription", 0, transcription),
 	MESSAGE("output_audio_transcription", 0, transcription), MESSAGE("history_config", 0, history_config),
-	MESSAGE("proactivity", SCHEMA_ALPHA, proactivity));
+	MESSAGE("proactivity", SCHEMA_ALPHA, proactivity), SCALAR("explicit_vad_signal", BOOL, SCHEMA_VERTEX));
 
 DEFINE(client_content, "BidiGenerateContentClientContent", MESSAGE("turns", SCHEMA_REPEATED, content),
 	SCALAR("turn_complete", BOOL, 0));

@@ -13,7 +13,7 @@
 #define DEFAULT_SILENCE_MS 800
 
 static const struct setup_model models[] = {
-	{.name = "gemini-3.8-live", .non_blocking = true, .scheduling = true, .transcribes = true},
+	{.name = "gemini-3.8-live", .non_blocking = true, .scheduling = true, .transcribes = true, .vertex = true},
 	{.name = "gemini-3.8-live-extended-thinking",
 		.level_required = true,
 		.level_allowed = true,
@@ -26,23 +26,35 @@ static const struct setup_model models[] = {
 		.budget_allowed = true,
 		.non_blocking = true,
 		.scheduling = true,
-		.media_chunks = true},
+		.media_chunks = true,
+		.seed_user_last = true},
 	{.name = "gemini-2.5-flash-native-audio-preview-09-2025",
 		.budget_allowed = true,
 		.non_blocking = true,
 		.scheduling = true,
-		.media_chunks = true},
+		.media_chunks = true,
+		.seed_user_last = true},
 	{.name = "gemini-2.5-flash-native-audio-latest",
 		.budget_allowed = true,
 		.non_blocking = true,
 		.scheduling = true,
-		.media_chunks = true},
-	{.name = "gemini-live-2.5-flash", .budget_allowed = true, .media_chunks = true, .language_allowed = true},
+		.media_chunks = true,
+		.seed_user_last = true},
+	{.name = "gemini-live-2.5-flash",
+		.budget_allowed = true,
+		.media_chunks = true,
+		.language_allowed = true,
+		.vertex = true,
+		.vertex_only = true,
+		.seed_user_last = true},
 	{.name = "gemini-live-2.5-flash-native-audio",
+		.vertex = true,
+		.vertex_only = true,
 		.budget_allowed = true,
 		.non_blocking = true,
 		.scheduling = true,
-		.media_chunks = true},
+		.media_chunks = true,
+		.seed_user_last = true},
 };
 
 static const char *const voices[] = {"Zephyr", "Puck", "Charon", "Kore", "Fenrir", "Leda", "Orus", "Aoede", "Callirrhoe",
@@ -55,18 +67,23 @@ static int read_model(enum request_api api, const cJSON *object, struct setup *s
 	const char *name = schema_text(object, "model"), *id = NULL;
 	if (name == NULL || name[0] == '\0')
 		return schema_refuse(error, 1007, INVALID_ARGUMENT);
-	if (api == REQUEST_API_VERTEX) {
-		const char *slash = strrchr(name, '/');
-		id = slash ? slash + 1 : name;
+	bool vertex = api == REQUEST_API_VERTEX;
+	if (vertex) {
+		const char *publisher = strstr(name, "publishers/google/models/");
+		id = publisher != NULL && (publisher == name || strncmp(name, "projects/", 9) == 0) ? strrchr(name, '/') + 1
+												    : NULL;
 	} else if (strncmp(name, "models/", 7) == 0) {
 		id = name + 7;
 	}
 	for (size_t i = 0; id != NULL && i < sizeof(models) / sizeof(models[0]); i++) {
-		if (strcmp(models[i].name, id) == 0) {
+		if (strcmp(models[i].name, id) == 0 && (vertex ? models[i].vertex : !models[i].vertex_only)) {
 			setup->model = &models[i];
 			return 0;
 		}
 	}
+	if (vertex)
+		return schema_refuse(
+			error, 1008, "Publisher Model `%.200s` was not found or your project does not have access to it.", name);
 	return schema_refuse(error, 1008,
 		"%.80s is not found for API version %s, or is not supported for bidiGenerateContent. Call "
 		"ModelService.ListModels to see the list of "
@@ -207,6 +224,8 @@ int setup_read(enum request_api api, const cJSON *object, struct setup *setup, s
 	if (schema_get(config, "enable_affective_dialog") != NULL && !setup->model->budget_allowed)
 		return schema_refuse(error, 1007, INVALID_ARGUMENT);
 	if (cJSON_IsFalse(schema_path(object, "proactivity.proactive_audio")) && !setup->model->budget_allowed)
+		return schema_refuse(error, 1007, INVALID_ARGUMENT);
+	if (api == REQUEST_API_VERTEX && schema_get(object, "history_config") != NULL)
 		return schema_refuse(error, 1007, INVALID_ARGUMENT);
 	const char *handle = schema_text(object, "session_resumption.handle");
 	if (handle != NULL)

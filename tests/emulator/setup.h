@@ -20,8 +20,10 @@ struct setup_model {
 	bool non_blocking;				    /* NON_BLOCKING functions exist */
 	bool scheduling;				    /* toolResponse.scheduling exists */
 	bool media_chunks;				    /* the deprecated mediaChunks still work */
-	bool seed_only;					    /* clientContent only before the first model turn */
-	bool transcribes;				    /* input transcripts come without being asked for */
+	bool seed_only;		  /* clientContent only as declared history, before the first model turn */
+	bool seed_user_last;	  /* a seed ends with a turn of the user */
+	bool vertex, vertex_only; /* which services have it */
+	bool transcribes;	  /* input transcripts come without being asked for */
 };
 
 struct setup {

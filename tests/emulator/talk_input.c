@@ -275,6 +275,15 @@ static void take_text(struct talk *talk, uint64_t now_ms)
 static void take_realtime_input(struct talk *talk, const cJSON *input, uint64_t now_ms)
 {
 	const cJSON *chunks = schema_get(input, "media_chunks"), *audio = schema_get(input, "audio"), *member;
+	if (!cJSON_IsObject(input) || input->child == NULL) {
+		talk_refuse(talk, 1008, "Operation is not implemented, or supported, or enabled.");
+		return;
+	}
+	/* The documents disagree about text on Vertex AI; who wants to be sure sends clientContent. */
+	if (talk->api == REQUEST_API_VERTEX && schema_get(input, "text") != NULL) {
+		talk_refuse(talk, 1007, INVALID_ARGUMENT);
+		return;
+	}
 	if (chunks != NULL && !talk->setup.model->media_chunks) {
 		talk_refuse(talk, 1007, "realtime_input.media_chunks is deprecated. Use audio, video, or text instead.");
 		return;
@@ -313,13 +322,27 @@ static bool has_wrong_audio(const cJSON *content)
 	return false;
 }
 
+/* The role of the last of its turns, "" without any. */
+static const char *last_role(const cJSON *content)
+{
+	const cJSON *turns = schema_get(content, "turns"), *turn = cJSON_IsArray(turns) ? turns->child : turns;
+	const char *role = "";
+	for (; turn != NULL; turn = cJSON_IsArray(turns) ? turn->next : NULL)
+		role = schema_text(turn, "role") != NULL ? schema_text(turn, "role") : "user";
+	return role;
+}
+
 static void take_client_content(struct talk *talk, const cJSON *content, uint64_t now_ms)
 {
 	if (has_wrong_audio(content)) {
 		talk_refuse(talk, 1008, "Operation is not implemented, or supported, or enabled.");
 		return;
 	}
-	if (talk->setup.model->seed_only && talk->session->turns > 0) {
+	if (talk->setup.model->seed_only && (talk->session->turns > 0 || !talk->setup.history_seed)) {
+		talk_refuse(talk, 1007, INVALID_ARGUMENT);
+		return;
+	}
+	if (talk->setup.model->seed_user_last && strcmp(last_role(content), "model") == 0) {
 		talk_refuse(talk, 1007, INVALID_ARGUMENT);
 		return;
 	}
@@ -339,7 +362,8 @@ static void take_tool_response(struct talk *talk, const cJSON *message, uint64_t
 	const cJSON *list = schema_get(message, "function_responses");
 	const cJSON *response = cJSON_IsArray(list) ? list->child : list;
 	for (; response != NULL; response = cJSON_IsArray(list) ? response->next : NULL) {
-		if (schema_get(response, "scheduling") != NULL && !talk->setup.model->scheduling) {
+		if (schema_get(response, "scheduling") != NULL &&
+			(!talk->setup.model->scheduling || talk->api == REQUEST_API_VERTEX)) {
 			talk_refuse(talk, 1007, "Function response scheduling is not supported for this model");
 			return;
 		}

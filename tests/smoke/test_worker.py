@@ -82,6 +82,8 @@ class WorkerCase(unittest.TestCase):
             self.assertNotIn(secret, everything)
         self.assertNotIn("AddressSanitizer", everything)
         self.assertNotIn("runtime error", everything)
+        # The emulator closes on anything that its tables of the live protocol do not know.
+        self.assertEqual({name: key["invalid_messages"] for name, key in statistics["keys"].items()}, dict.fromkeys(statistics["keys"], 0), self.emulator.tail(20))
         return json.loads(text), statistics["keys"]
 
     def states(self, report, call=0):
