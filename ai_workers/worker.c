@@ -6,6 +6,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -429,12 +430,9 @@ static void start_handles(struct worker *w)
 	uv_prepare_init(&w->loop, &w->turn);
 	w->tick.data = w->shutdown.data = w->sigterm.data = w->sigint.data = w->sighup.data = w;
 	w->turn.data = w;
-	uv_signal_start(&w->sigterm, on_signal, SIGTERM);
-	uv_signal_start(&w->sigint, on_signal, SIGINT);
-	uv_signal_start(&w->sighup, on_hangup, SIGHUP);
 }
 
-int worker_start(struct worker *w, const struct worker_options *options, struct users *users)
+static int start_parts(struct worker *w, const struct worker_options *options, struct users *users)
 {
 	const char *ca_file = users->gemini.ca_file[0] != '\0' ? users->gemini.ca_file : NULL;
 	struct dataplane_config link = {.path = options->dataplane, .name = options->name, .capacity = options->capacity};
@@ -462,6 +460,25 @@ int worker_start(struct worker *w, const struct worker_options *options, struct 
 	token_source_serve(w->tokens, users);
 	w->link = dataplane_link_create(&w->loop, &link, &link_handler, w);
 	return w->link != NULL ? 0 : -ENOMEM;
+}
+
+int worker_start(struct worker *w, const struct worker_options *options, struct users *users)
+{
+	sigset_t ours, before;
+	int result;
+
+	/* The loop runs already while the first name is looked up: a signal then waits for there to be something to stop or to reload. */
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGTERM);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGHUP);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	result = start_parts(w, options, users);
+	uv_signal_start(&w->sigterm, on_signal, SIGTERM);
+	uv_signal_start(&w->sigint, on_signal, SIGINT);
+	uv_signal_start(&w->sighup, on_hangup, SIGHUP);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return result;
 }
 
 void worker_run(struct worker *w)

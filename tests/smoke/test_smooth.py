@@ -44,6 +44,11 @@ class NameServer(SmokeCase):
         before = time.monotonic()
         self.assertEqual(worker.stop(), 0, worker.tail())
         self.assertLess(time.monotonic() - before, 5)
+        # While it still waits for its first answer, too.
+        worker = s.start_worker("early", people, wait=False)
+        server.wait_log("asked", 5, count=len(stage.re.findall("asked", server.log())) + 1)
+        worker.kill(stage.signal.SIGHUP)
+        self.assertEqual(worker.stop(), 0, worker.tail())
         worker = s.start_worker("again", people)
         s.path("speak").touch()
         # The address is there; the certificate of localhost is refused for this name, which is as far as this test goes.

@@ -320,13 +320,114 @@ START_TEST(test_gate_dead_project)
 }
 END_TEST
 
+static uint32_t random_state;
+
+static uint32_t draw(uint32_t below)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 17;
+	random_state ^= random_state << 5;
+	return random_state % below;
+}
+
+/* What a call does next, whatever the gate thinks of it. */
+static void stir(size_t i)
+{
+	static const enum close_class classes[] = {CLOSE_RESUME, CLOSE_RESUME, CLOSE_RESUME, CLOSE_FRESH, CLOSE_THROTTLED,
+		CLOSE_FATAL_KEY, CLOSE_FATAL_PROJECT, CLOSE_OUR_BUG};
+	static const char *const labels[] = {"p", "q", "r"};
+	struct gate_ticket *t = &tickets[i];
+
+	switch (draw(8)) {
+	case 0:
+		gate_part(&gate, t);
+		break;
+	case 1:
+		gate_lost(&gate, t, classes[draw(draw(20) == 0 ? 8 : 4)], "why", now);
+		break;
+	case 2:
+	case 3:
+		gate_opened(&gate, t);
+		break;
+	case 4:
+	case 5:
+		gate_worked(&gate, t, now);
+		break;
+	default:
+		if (t->project == NULL)
+			ck_assert_int_eq(gate_join(&gate, t, labels[draw(3)], labels[draw(3)], draw(2) * 20), 0);
+		ask(t, draw(3000), draw(2) == 0);
+	}
+}
+
+/* The counts of the gate are those of the tickets, and no list has a ticket too many or too few. */
+static void check_counts(size_t count)
+{
+	unsigned int places[GATE_SETUP + 1] = {0}, listed = 0, refusals = 0;
+	struct gate_ticket *t;
+
+	for (size_t i = 0; i < count; i++)
+		places[tickets[i].place]++;
+	for (struct gate_scope *project = gate.projects; project != NULL; project = project->next) {
+		ck_assert(project->fresh != NULL || project->talked != NULL);
+		for (t = project->fresh; t != NULL; t = t->next, listed++)
+			ck_assert(t->next == NULL || t->since_ms <= t->next->since_ms);
+		for (t = project->talked; t != NULL; t = t->next, listed++)
+			ck_assert(t->next == NULL || t->since_ms <= t->next->since_ms);
+	}
+	for (t = gate.refused; t != NULL; t = t->next)
+		refusals++;
+	ck_assert_uint_eq(places[GATE_WAITING], gate.waiting);
+	ck_assert_uint_eq(places[GATE_WAITING], listed);
+	ck_assert_uint_eq(places[GATE_REFUSED], refusals);
+	ck_assert_uint_eq(places[GATE_DIALLING], gate.dialling);
+	ck_assert_uint_le(gate.dialling, gate.config.dials_max);
+}
+
+/* Anything in any order: bounds and counts hold, and when the service is well again everybody who waits is dialled. */
+START_TEST(test_gate_any_order)
+{
+	enum { COUNT = 40 };
+	bool granted;
+
+	random_state = (uint32_t)_i + 1;
+	for (unsigned int step = 0; step < 10000; step++) {
+		unsigned int begun = 0;
+
+		stir(draw(COUNT));
+		now += draw(4) == 0 ? draw(200) : 0;
+		if (draw(3) == 0)
+			while (gate_next(&gate, now, &granted) != NULL)
+				begun += granted;
+		ck_assert_uint_le(begun, 2);
+		if (step % 16 == 0)
+			check_counts(COUNT);
+	}
+	for (size_t i = 0; i < COUNT; i++)
+		gate_lost(&gate, &tickets[i], CLOSE_RESUME, "", now);
+	now += GATE_QUOTA_MS + GATE_QUOTA_JITTER_MS;
+	for (size_t i = 0; i < COUNT; i++)
+		ask(&tickets[i], 0, i % 2 == 0);
+	for (uint64_t end = now + 60000; gate.waiting > 0 && now < end; now += 5) {
+		for (int i; (i = next()) >= 0;)
+			worked(i);
+	}
+	ck_assert_uint_eq(gate.waiting, 0);
+	check_counts(COUNT);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gate");
+	TCase *orders = tcase_create("orders");
 
 	unit_add_fixture(suite, "pace", begin, end, test_gate_paces_a_storm, test_gate_bounds_handshakes,
 		test_gate_no_burst_after_a_pause, test_gate_projects_take_turns, test_gate_project_limit);
 	unit_add_fixture(suite, "refusals", begin, end, test_gate_quota, test_gate_quota_ends,
 		test_gate_quota_not_longer_by_those_under_way, test_gate_dead_key, test_gate_dead_project);
+	tcase_add_checked_fixture(orders, begin, end);
+	tcase_add_loop_test(orders, test_gate_any_order, 0, 8);
+	suite_add_tcase(suite, orders);
 	return unit_run(suite);
 }
