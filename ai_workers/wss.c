@@ -106,7 +106,10 @@ static void report_lost(struct wss_connection *c, int http_status)
 	c->credential = NULL;
 	c->wss->open_count -= c->open;
 	c->open = false;
-	if (c->code == 1006 && c->reason[0] == '\0')
+	/* libwebsockets only says that it was not 101. */
+	if (http_status != 0)
+		snprintf(c->reason, sizeof(c->reason), "HTTP %d instead of a websocket", http_status);
+	else if (c->code == 1006 && c->reason[0] == '\0')
 		snprintf(c->reason, sizeof(c->reason), "the connection broke without a close");
 	if (owner != NULL)
 		c->wss->handler->lost(owner, c->code, http_status, c->reason);
