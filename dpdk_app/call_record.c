@@ -51,7 +51,9 @@ struct call_record {
 	struct numbers numbers;	 /* of the turn whose texts are not whole yet */
 	struct tool *open_tools; /* TOOLS_OPEN_MAX */
 	unsigned int open_tool_count;
-	struct gap gap; /* the newest */
+	struct gap gap;				   /* the newest */
+	char state[16], state_reason[REASON_SIZE]; /* the conversation's newest */
+	int state_code;
 	struct call_record_usage usage;
 	char worker[NAME_SIZE];
 	uint64_t last_ms, bound_ms, ready_ms;
@@ -238,6 +240,9 @@ static void add_state(struct call_record *record, const cJSON *body, uint64_t at
 
 	if (state == NULL)
 		return;
+	record_text_copy(record->state, sizeof(record->state), state);
+	record->state_code = (int)number_of(body, "code", 0);
+	record_text_copy(record->state_reason, sizeof(record->state_reason), string_of(body, "reason"));
 	if (strcmp(state, "ready") == 0 || strcmp(state, "talking") == 0) {
 		if (!record->ready)
 			record->ready_ms = at_ms;
@@ -570,6 +575,22 @@ static void add_known(cJSON *line, const char *name, const cJSON *end)
 	cJSON_AddItemToObject(line, name, item != NULL ? item : cJSON_CreateNull());
 }
 
+/* Where the conversation stood at the end, and why: what began a gap is not always what made it last. */
+static void add_conversation(cJSON *line, const struct call_record *record)
+{
+	cJSON *conversation = cJSON_AddObjectToObject(line, "conversation");
+
+	if (record->state[0] != '\0')
+		cJSON_AddStringToObject(conversation, "state", record->state);
+	else
+		cJSON_AddNullToObject(conversation, "state");
+	if (record->state_code != 0)
+		cJSON_AddNumberToObject(conversation, "code", record->state_code);
+	else
+		cJSON_AddNullToObject(conversation, "code");
+	cJSON_AddStringToObject(conversation, "reason", record->state_reason);
+}
+
 static cJSON *begin_line(const struct call_record *record, double *created_ms)
 {
 	cJSON *line = cJSON_CreateObject(), *begin = cJSON_Parse(record->begin.bytes);
@@ -612,6 +633,7 @@ char *call_record_line(struct call_record *record, const cJSON *end, uint64_t at
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		add_known(line, known[i], end);
 	add_list(line, "workers", &record->workers);
+	add_conversation(line, record);
 	add_totals(line, record);
 	add_list(line, "turns", &record->turns);
 	add_list(line, "tool_calls", &record->tools);

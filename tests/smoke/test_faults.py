@@ -13,6 +13,7 @@ import os
 import time
 import urllib.parse
 
+import test_worker
 from harness import SmokeCase, main, measured, scene, stage
 
 CALLS = int(os.environ.get("VL_FAULT_CALLS", "50"))
@@ -45,6 +46,7 @@ FAULTS = [
     Fault("no setupComplete for 4 s", ("no-setup-complete", "now=tcp-reset"), hold_s=4, within_s=20),
     Fault("service down for 4 s (503)", ("http-status=503", "now=tcp-reset"), hold_s=4, within_s=15),
     Fault("error inside a message", ("now=error:503:The service is currently unavailable.",), within_s=15),
+    Fault("half-open sockets", ("now=half-open",), hold_s=25, within_s=20),
     Fault("pong after 30 s", ("pong-delay-ms=30000",), hold_s=6, closes=False),
     Fault("audio slower than real time", ("pace=0.7",), hold_s=10, closes=False),
     Fault("audio stalls for 1.5 s", ("stall-ms=1500",), hold_s=10, closes=False),
@@ -69,6 +71,8 @@ class Ending:
 ENDINGS = [
     Ending("quota closes", ("quota-close", "now=tcp-reset"), "quota"),
     Ending("429 at the upgrade", ("http-status=429", "now=tcp-reset"), "429"),
+    Ending("expired certificate", ("cert={expired}&key={expired_key}", "now=tcp-reset"), "certificate"),
+    Ending("certificate of another name", ("cert={other}&key={other_key}", "now=tcp-reset"), "certificate"),
     Ending("key refused", ("now=close:1007:API key not valid. Please pass a valid API key.",), "API key not valid", 5),
 ]
 
@@ -120,7 +124,7 @@ class Faults(SmokeCase):
     def control(self, *settings):
         for setting in settings:
             name, separator, value = setting.partition("=")
-            query = name + separator + urllib.parse.quote(value, safe=":")
+            query = name + separator + urllib.parse.quote(value, safe=":&=/")
             stage.http_get_json(self.scene.core, f"http://127.0.0.1:{self.scene.stats_port}/control?{query}")
 
     def place(self, user, port, seconds, *options):
@@ -224,10 +228,13 @@ class Faults(SmokeCase):
         for session, _ in others + victims:
             s.wait_state(session, SPEAKING, 30)
         timeline.wait(6)
+        files = {}
+        for name, subject, days in (("expired", "localhost", "-1"), ("other", "elsewhere.example", "2")):
+            files[name], files[f"{name}_key"] = test_worker.certificate(s.directory, name, subject, days)
         for ending, user, (session, _) in zip(ENDINGS, users, victims):
             timeline.start()
             begin = time.monotonic()
-            self.control("reset", f"fault-label={user}", *ending.control)
+            self.control("reset", f"fault-label={user}", *(setting.format(**files) for setting in ending.control))
             s.wait_state(session, "failed", ending.seconds)
             took = time.monotonic() - begin
             described = s.get(session)

@@ -88,8 +88,8 @@ START_TEST(test_record_of_an_empty_call)
 {
 	static const char *const members[] = {"record", "version", "node", "session", "user", "trunk", "codec", "created",
 		"bound_at", "ready_at", "ended", "duration_ms", "bound", "end", "reason", "address_switches", "receive", "send",
-		"workers", "response_ms", "turn_count", "interruptions", "phantom_interruptions", "underruns", "tool_call_count",
-		"gap_count", "gaps_ms", "usage", "turns", "tool_calls", "gaps", "truncated"};
+		"workers", "conversation", "response_ms", "turn_count", "interruptions", "phantom_interruptions", "underruns",
+		"tool_call_count", "gap_count", "gaps_ms", "usage", "turns", "tool_calls", "gaps", "truncated"};
 	cJSON *tree = finish(new_record(), 2500);
 	const cJSON *member = tree->child;
 
@@ -102,6 +102,7 @@ START_TEST(test_record_of_an_empty_call)
 	expect(tree, "bound", "null");
 	expect(tree, "send", "null");
 	expect(tree, "receive.packets", "7");
+	expect(tree, "conversation", "{\"state\":null,\"code\":null,\"reason\":\"\"}");
 	expect(tree, "response_ms.p50", "null");
 	expect(tree, "turns", "[]");
 	expect(tree, "truncated", "false");
@@ -135,6 +136,24 @@ START_TEST(test_record_bound_and_ready)
 	expect(tree, "ready_at", "2025-11-22T15:00:00.423Z");
 	expect(tree, "workers", "[\"w1\"]");
 	expect(tree, "gap_count", "0");
+	expect(tree, "conversation", "{\"state\":\"talking\",\"code\":null,\"reason\":\"\"}");
+	cJSON_Delete(tree);
+}
+END_TEST
+
+START_TEST(test_record_conversation_that_failed)
+{
+	struct call_record *record = new_record();
+	cJSON *tree;
+
+	note(record, 300, "state", "{'state':'ready'}");
+	note(record, 1000, "event", "{'event':'closed','code':1006,'reason':'the connection broke without a close'}");
+	note(record, 1001, "state", "{'state':'reconnecting','reason':'the connection broke without a close','code':1006}");
+	note(record, 9000, "state", "{'state':'failed','reason':'You exceeded your current quota','code':1011}");
+	tree = finish(record, 10000);
+	expect(tree, "conversation", "{\"state\":\"failed\",\"code\":1011,\"reason\":\"You exceeded your current quota\"}");
+	expect(tree, "gaps.0.reason", "the connection broke without a close");
+	expect(tree, "gaps.0.how", "never");
 	cJSON_Delete(tree);
 }
 END_TEST
@@ -381,7 +400,7 @@ int main(void)
 	Suite *suite = suite_create("call_record");
 
 	unit_add(suite, "line", test_record_of_an_empty_call, test_record_refuses_a_beginning_without_a_name,
-		test_record_bound_and_ready);
+		test_record_bound_and_ready, test_record_conversation_that_failed);
 	unit_add(suite, "turns", test_record_turn_has_text_and_times, test_record_turn_waits_for_its_text,
 		test_record_keeps_text_whose_worker_was_killed, test_record_response_times);
 	unit_add(suite, "totals", test_record_usage_is_summed_by_modality, test_record_gaps, test_record_tool_calls);
