@@ -11,6 +11,7 @@
 #include "../shared/clock.h"
 #include "../shared/log.h"
 #include "call_credential.h"
+#include "call_dtmf.h"
 #include "call_gate.h"
 #include "call_message.h"
 #include "call_report.h"
@@ -473,6 +474,7 @@ void call_record(struct call *call, const struct vl_record *record, const uint8_
 
 	if (record->type == VL_RECORD_AUDIO) {
 		uplink_packet(&call->uplink, &packet, now_ms, &call->worker->stats);
+		call_dtmf_heard(call, record, payload, now_ms);
 		call_turn_heard(call, record, payload, now_ms);
 	} else if (record->type == VL_RECORD_DRAINED && (record->flags & VL_RECORD_F_FLUSHED) == 0 &&
 		   downlink_drained(&call->downlink, record->turn)) {
@@ -534,6 +536,7 @@ void call_tick(struct call *call, uint64_t now_ms)
 		pump(call, now_ms);
 	call_play(call, now_ms);
 	call_tools_tick(call, now_ms);
+	call_dtmf_tick(call, now_ms);
 	/* Only a session that is ready has audio to hold back; what is read before it decides whether there will be one. */
 	if (call->session.state == SESSION_READY && downlink_wants_more(&call->downlink, call->reading) != call->reading) {
 		call->reading = !call->reading;

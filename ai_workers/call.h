@@ -15,6 +15,7 @@
 #include "../shared/channel.h"
 #include "dataplane_link.h"
 #include "downlink.h"
+#include "dtmf.h"
 #include "ending.h"
 #include "gate.h"
 #include "history.h"
@@ -81,6 +82,7 @@ struct call {
 
 	struct tool_ledger tools; /* functions the model has called */
 	struct ending ending;
+	struct dtmf dtmf; /* keys of the caller */
 
 	char reported[16]; /* state last said to the data plane */
 	struct call_transcript caller_text, model_text;

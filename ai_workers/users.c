@@ -186,6 +186,8 @@ static const struct vl_setting user_table[] = {
 		.members = user_vertex_table,
 		.reloadable = true,
 		.meaning = "the user's own project and service account with Vertex AI"},
+	{ROW("dtmf_to_model", user, dtmf_to_model, BOOL), .fallback = "true", .reloadable = true,
+		.meaning = "whether keys that the caller presses are told to the model; they are events in any case"},
 	{ROW("tools", user, tools, LIST), .count = offsetof(struct user, tool_count), .max = TOOLS_MAX, .members = tool_element,
 		.reloadable = true, .meaning = "functions the model may call ([functions](functions.md))"},
 	END};

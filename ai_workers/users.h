@@ -61,6 +61,7 @@ struct user {
 	bool vertex_given;
 	struct service_account *account; /* Vertex AI; held. NULL: api_key is used */
 	char *resource;			 /* Vertex AI: projects/P/locations/L/publishers/google/models/M */
+	bool dtmf_to_model;		 /* what the caller presses is told to the model */
 	struct tool *tools;		 /* functions its model may call */
 	size_t tool_count;
 	struct users *users;

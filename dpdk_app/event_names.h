@@ -24,6 +24,7 @@
 	X(SESSION_THROTTLED, "session.throttled", "the service refused or closed the session for quota")          \
 	X(SESSION_TURN, "session.turn", "caller and model have each said their part")                             \
 	X(SESSION_TOOL_CALL, "session.tool_call", "the model wants a function called")                            \
+	X(SESSION_DTMF, "session.dtmf", "the caller pressed a key")                                               \
 	X(SESSION_TRANSFER_REQUESTED, "session.transfer_requested", "the model wants the caller transferred")     \
 	X(SESSION_HOLD_REQUESTED, "session.hold_requested", "the model wants the caller on hold, or back")        \
 	X(SESSION_TOOL_CANCELLED, "session.tool_cancelled", "the model does not want a result any more")          \

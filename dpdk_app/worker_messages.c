@@ -203,16 +203,32 @@ static int check_tool_event(const cJSON *body, const char *event, struct vl_erro
 	return vl_json_required(vl_json_get_string(body, path, "id", 1, TOOL_REQUEST_ID_SIZE - 1, &id, error), path, "id", error);
 }
 
+static int check_dtmf_event(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "event", "digit", "duration_ms", NULL};
+	const char *digit;
+	int64_t duration;
+
+	if (vl_json_only(body, "event", members, error) < 0 ||
+		vl_json_required(vl_json_get_string(body, "event", "digit", 1, 1, &digit, error), "event", "digit", error) < 0 ||
+		vl_json_required(vl_json_get_integer(body, "event", "duration_ms", 0, UINT32_MAX, &duration, error), "event",
+			"duration_ms", error) < 0)
+		return -EINVAL;
+	return strchr("0123456789*#ABCD", digit[0]) != NULL ? 0 : vl_error_at(error, "event.digit", "is no key of a phone");
+}
+
 static int check_event(const cJSON *body, struct vl_error *error)
 {
 	static const char *const events[] = {"interrupted", "phantom_interruption", "generation_complete", "turn_complete",
 		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", "throttled",
-		"transfer_requested", "hold_requested", "tool_cancelled", "tool_expired", "tool_lost", NULL};
+		"transfer_requested", "hold_requested", "tool_cancelled", "tool_expired", "tool_lost", "dtmf", NULL};
 	const char *event;
 
 	if (check_session(body, "event", error) < 0 || check_word(body, "event", "event", events, error) < 0)
 		return -EINVAL;
 	event = cJSON_GetObjectItemCaseSensitive(body, "event")->valuestring;
+	if (strcmp(event, "dtmf") == 0)
+		return check_dtmf_event(body, error);
 	return strcmp(event, "turn") == 0 ? check_turn(body, error) : check_tool_event(body, event, error);
 }
 

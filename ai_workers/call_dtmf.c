@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See call_dtmf.h; what is a key is decided in dtmf.h. */
+#include "call_dtmf.h"
+
+#include "call.h"
+#include "call_message.h"
+#include "call_report.h"
+#include "call_turn.h"
+#include "gemini_message.h"
+
+static void report(struct call *call)
+{
+	struct dtmf_digit digit;
+
+	while (dtmf_next(&call->dtmf, &digit)) {
+		char text[2] = {digit.digit, '\0'};
+		cJSON *body = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(body, "digit", text);
+		cJSON_AddNumberToObject(body, "duration_ms", digit.duration_ms);
+		call_report_members(call, "dtmf", body);
+	}
+}
+
+void call_dtmf_heard(struct call *call, const struct vl_record *record, const uint8_t *payload, uint64_t now_ms)
+{
+	uint8_t payload_type = call->uplink.config.event_payload_type;
+
+	if (payload_type == 0 || record->payload_type != payload_type)
+		return;
+	dtmf_packet(&call->dtmf, payload, record->len, record->timestamp, now_ms);
+	report(call);
+}
+
+void call_dtmf_tick(struct call *call, uint64_t now_ms)
+{
+	char text[DTMF_TEXT_SIZE];
+
+	dtmf_tick(&call->dtmf, now_ms);
+	report(call);
+	if (call->session.state != SESSION_READY || call->connection == NULL || !dtmf_text(&call->dtmf, text, now_ms))
+		return;
+	if (!call->user->dtmf_to_model)
+		return;
+	call_send_control(call, gemini_build_text(users_model(call->user), text));
+	call_turn(call, TURN_ASKED, now_ms);
+}

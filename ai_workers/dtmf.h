@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keys that the caller presses, from telephone-event payloads (RFC 4733): one digit per event, however many of its packets come,
+ * in whatever order. An event is its timestamp and its code; the marker is not looked at, the end bit of any of the three end
+ * packets ends it, and so does silence when all three are lost. Pure: payloads and a clock in, digits out.
+ *
+ * Digits that follow each other are told to the model together: a text starts an answer, and the first digit of a card number is
+ * nothing to answer to.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DTMF_LOST_MS   250u  /* without a packet of an open event: its end was lost */
+#define DTMF_FORGET_MS 5000u /* how long packets of an event that is over are recognised */
+#define DTMF_PAUSE_MS  800u  /* behind the last digit until the model is told; '#' ends an entry at once */
+#define DTMF_PERIOD_MS 50u   /* a key every so often, on average; more is no finger */
+#define DTMF_BURST     8u    /* and as many at once */
+#define DTMF_KEYS_MAX  32u   /* of one text for the model */
+#define DTMF_TEXT_SIZE 96u
+
+/* One key that was pressed. */
+struct dtmf_digit {
+	char digit; /* 0-9, *, #, A-D */
+	uint32_t duration_ms;
+};
+
+/* Owner: one call. Zeroed at its start. */
+struct dtmf {
+	bool open;
+	uint8_t code;
+	uint32_t timestamp, duration; /* of the open event; of its present segment */
+	uint32_t before;	      /* duration of its earlier segments */
+	uint64_t heard_ms;
+	struct {
+		bool used;
+		uint8_t code;
+		uint32_t timestamp;
+		uint64_t ms;
+	} over[4]; /* events that are over, the next one replaces over[over_next] */
+	unsigned int over_next;
+	struct dtmf_digit ready[DTMF_BURST];
+	unsigned int ready_count;
+	uint64_t allowed_ms; /* rate limit */
+	char keys[DTMF_KEYS_MAX + 1];
+	unsigned int key_count;
+	uint64_t pressed_ms;
+};
+
+/* One telephone-event payload, `timestamp` of its RTP header. Worker loop. What is no event of a key is ignored. */
+void dtmf_packet(struct dtmf *dtmf, const uint8_t *payload, size_t len, uint32_t timestamp, uint64_t now_ms);
+
+/* Let time pass. Worker loop, every few ms. */
+void dtmf_tick(struct dtmf *dtmf, uint64_t now_ms);
+
+/* The next key that was released. Worker loop. Returns whether there is one. */
+bool dtmf_next(struct dtmf *dtmf, struct dtmf_digit *digit);
+
+/* What to tell the model now, if anything: "Caller pressed 1 2 #.". Worker loop. Returns whether `text` was filled. */
+bool dtmf_text(struct dtmf *dtmf, char text[DTMF_TEXT_SIZE], uint64_t now_ms);
