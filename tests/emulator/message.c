@@ -248,6 +248,14 @@ void message_tool_call(struct text *text, const char *name, const char *id)
 	finish(text, root);
 }
 
+void message_tool_cancellation(struct text *text, const char *id)
+{
+	cJSON *root = cJSON_CreateObject();
+	cJSON *ids = cJSON_AddArrayToObject(cJSON_AddObjectToObject(root, "toolCallCancellation"), "ids");
+	cJSON_AddItemToArray(ids, cJSON_CreateString(id));
+	finish(text, root);
+}
+
 void message_go_away(struct text *text, uint32_t left_ms)
 {
 	char left[32];

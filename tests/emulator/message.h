@@ -43,6 +43,7 @@ void message_text(struct text *text, const char *words, bool vertex);
 void message_flag(struct text *text, const char *member); /* {"serverContent": {member: true}} */
 void message_turn_complete(struct text *text, const struct message_usage *usage, bool vertex);
 void message_tool_call(struct text *text, const char *name, const char *id); /* id NULL: left out, as Vertex AI may */
+void message_tool_cancellation(struct text *text, const char *id);
 void message_go_away(struct text *text, uint32_t left_ms);
 void message_error(struct text *text, unsigned code, const char *reason); /* an error inside a message */
 void message_empty(struct text *text, bool server_content);		  /* {} or {"serverContent": {}} */

@@ -279,6 +279,7 @@ static const struct option table[] = {
 	NUMBER("--noise-ms", rules.noise_ms, "send {} and {\"serverContent\": {}} in turn, so often, whatever else goes on"),
 	NUMBER("--interrupt-every-ms", rules.interrupt_every_ms, "interrupt answers after so long although nobody speaks"),
 	TEXT("--tool-call", "NAME", rules.tool_name, "call this function in the first turn"),
+	FLAG("--tool-cancel", rules.tool_cancel, "cancel a pending function call when the caller speaks"),
 	FLAG("--tool-without-id", rules.tool_without_id, "leave out the call's id"),
 	FLAG("--strict-tool-ids", rules.strict_tool_ids, "close with 1008 on a toolResponse with an unknown id"),
 	FLAG("--strict-order", rules.strict_order, "close with 1007 on audio before setupComplete"),

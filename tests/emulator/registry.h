@@ -21,6 +21,8 @@ struct session {
 	uint64_t closed_ms;
 	uint64_t audio_offset_ms; /* audio heard on former connections */
 	unsigned turns, refusals;
+	bool tool_pending; /* a function call that nobody has answered; outlives the connection */
+	char tool_id[32];
 };
 
 struct registry;

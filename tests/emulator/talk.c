@@ -32,6 +32,8 @@ void talk_clear(struct talk *talk, uint64_t now_ms)
 {
 	if (talk->session != NULL) {
 		talk->session->audio_offset_ms += talk->heard_samples * 1000 / VAD_RATE;
+		talk->session->tool_pending = talk->tool_pending;
+		memcpy(talk->session->tool_id, talk->tool_id, sizeof(talk->tool_id));
 		registry_close(talk->session, talk_is_idle(talk), now_ms);
 	}
 	if (talk->resampler != NULL)
@@ -94,6 +96,15 @@ static void complete_turn(struct talk *talk)
 	talk->session->turns++;
 	talk->persona->counters.turns++;
 	message_turn_complete(&talk->text, &usage, is_vertex(talk));
+	talk_send(talk);
+}
+
+void talk_cancel_tool(struct talk *talk)
+{
+	if (!talk->tool_pending || !talk->rules->tool_cancel)
+		return;
+	talk->tool_pending = false;
+	message_tool_cancellation(&talk->text, talk->tool_id);
 	talk_send(talk);
 }
 

@@ -26,6 +26,7 @@ struct talk_rules {
 	struct burst_rules burst;
 	const char *tool_name; /* call this function in a session's first turn, NULL = never */
 	bool tool_without_id;
+	bool tool_cancel;     /* cancel a call that is pending when the caller speaks, as 2.5 models do */
 	bool strict_tool_ids; /* a response with an unknown id closes with 1008 instead of being ignored */
 	bool strict_order;    /* audio before setupComplete closes with 1007 instead of being dropped */
 	uint32_t parts;	      /* of each audio message, 0 = 1 */

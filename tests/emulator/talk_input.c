@@ -33,6 +33,9 @@ static void resume(struct talk *talk, uint64_t now_ms)
 		talk->rules->resume_lock_ms, talk->rules->refuse_resume, &talk->session)) {
 	case REGISTRY_OK:
 		counters->resumes++;
+		talk->tool_pending = talk->session->tool_pending;
+		talk->tool_number = talk->session->tool_id[0] != '\0';
+		memcpy(talk->tool_id, talk->session->tool_id, sizeof(talk->tool_id));
 		talk->setup_due = now_ms + talk->rules->resume_delay_ms;
 		break;
 	case REGISTRY_FOREIGN:
@@ -95,6 +98,7 @@ static void start_utterance(struct talk *talk)
 	talk->activity_reported = true;
 	message_voice_activity(&talk->text, true, heard_ms(talk));
 	talk_send(talk);
+	talk_cancel_tool(talk);
 	if (!talk->setup.no_interruption) {
 		talk->answer_due = 0;
 		talk_interrupt(talk);
@@ -268,6 +272,7 @@ static void take_stream_end(struct talk *talk, uint64_t now_ms)
 static void take_text(struct talk *talk, uint64_t now_ms)
 {
 	talk->persona->counters.texts++;
+	talk_cancel_tool(talk);
 	talk_interrupt(talk);
 	talk->answer_due = now_ms + talk->rules->text_ms;
 }

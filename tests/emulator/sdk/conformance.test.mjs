@@ -2,7 +2,9 @@
 // Google's own SDK against the emulator: what it sends must pass the emulator's checks, and what the emulator does must look to it like the service.
 import assert from 'node:assert/strict';
 import {spawn} from 'node:child_process';
+import {createSign, generateKeyPairSync} from 'node:crypto';
 import {once} from 'node:events';
+import {writeFileSync} from 'node:fs';
 import readline from 'node:readline';
 import {after, before, describe, test} from 'node:test';
 import {setTimeout as sleep} from 'node:timers/promises';
@@ -42,11 +44,11 @@ class Emulator {
 
 // A session with everything it received, in order, with the time it came.
 class Call {
-	static async connect(emulator, {apiKey, apiVersion, model = MODEL, config = {}} = {}) {
+	static async connect(emulator, {apiKey, apiVersion, client, model = MODEL, config = {}} = {}) {
 		const call = new Call();
 		call.messages = [];
 		call.waiters = new Set();
-		call.session = await emulator.client(apiKey, apiVersion).live.connect({
+		call.session = await (client ?? emulator.client(apiKey, apiVersion)).live.connect({
 			model,
 			config: {responseModalities: [Modality.AUDIO], outputAudioTranscription: {}, inputAudioTranscription: {}, ...config},
 			callbacks: {
@@ -285,6 +287,44 @@ describe('a healthy service', () => {
 		await resumed.close();
 	});
 
+	test('a seed of both sides, without and with a question at its end', async () => {
+		const seed = [{role: 'user', parts: [{text: 'Hello?'}]}, {role: 'model', parts: [{text: 'Good morning.'}]}, {role: 'user', parts: [{text: 'Are you there?'}]}];
+		const call = await Call.connect(emulator);
+		const before = (await emulator.stats()).keys.admin2.turns;
+		call.session.sendClientContent({turns: seed, turnComplete: false});
+		await sleep(1200);
+		assert.equal((await emulator.stats()).keys.admin2.turns, before);
+		await call.say(Buffer.concat([speech(600), silence(1400)]));
+		const first = await call.turn();
+		call.session.sendClientContent({turns: seed, turnComplete: true});
+		await call.turn(first + 1);
+		await call.close();
+	});
+
+	test('seeds that a model does not take', async () => {
+		for (const [model, role] of [['gemini-3.1-flash-live-preview', 'user'], ['gemini-2.5-flash-native-audio-latest', 'model']]) {
+			const call = await Call.connect(emulator, {model});
+			call.session.sendClientContent({turns: [{role, parts: [{text: 'Hello'}]}], turnComplete: false});
+			assert.equal((await call.closed(3000)).code, 1007);
+		}
+	});
+
+	test('goAway is answered by a new connection that goes on', async () => {
+		const call = await Call.connect(emulator, {config: {sessionResumption: {}}});
+		const update = await call.until((m) => m.sessionResumptionUpdate, 'handle', 1000);
+		const {newHandle: handle} = call.messages[update].sessionResumptionUpdate;
+		await (await fetch(`http://127.0.0.1:${emulator.statistics}/control?now=go-away:50000`)).json();
+		const at = await call.until((m) => m.goAway, 'goAway', 1000);
+		assert.equal(call.messages[at].goAway.timeLeft, '50s');
+		await call.close();
+		await sleep(1100);
+		const resumed = await Call.connect(emulator, {config: {sessionResumption: {handle}}});
+		resumed.session.sendClientContent({turns: 'Go on', turnComplete: true});
+		await resumed.turn();
+		assert.ok(resumed.audio().length > 0);
+		await resumed.close();
+	});
+
 	test('what setup must not say', async () => {
 		for (const [what, expected] of [
 			[{apiKey: 'wrong'}, /1007.*API key not valid/s],
@@ -350,6 +390,31 @@ describe('faults', () => {
 		await call.close();
 	}));
 
+	test('a tool call that is cancelled', () => with_emulator(['--tool-call', 'transfer', '--tool-cancel', '--answer-ms', '500'], async (emulator) => {
+		const call = await Call.connect(emulator, {config: {tools: [{functionDeclarations: [{name: 'transfer', description: 'x', behavior: 'BLOCKING'}]}]}});
+		call.session.sendClientContent({turns: 'Sales, please', turnComplete: true});
+		const at = await call.until((m) => m.toolCall, 'toolCall');
+		await call.say(Buffer.concat([speech(600), silence(1400)]));
+		const cancelled = await call.until((m) => m.toolCallCancellation, 'toolCallCancellation');
+		assert.deepEqual(call.messages[cancelled].toolCallCancellation.ids, [call.messages[at].toolCall.functionCalls[0].id]);
+		await call.until((m) => m.data, 'an answer to what was said');
+		await call.close();
+	}));
+
+	test('a tool call is answered on the next connection', () => with_emulator(['--tool-call', 'transfer', '--strict-tool-ids', '--resume-lock-ms', '0', '--answer-ms', '500'], async (emulator) => {
+		const config = {tools: [{functionDeclarations: [{name: 'transfer', description: 'x'}]}], sessionResumption: {}};
+		const call = await Call.connect(emulator, {config});
+		call.session.sendClientContent({turns: 'Sales, please', turnComplete: true});
+		const at = await call.until((m) => m.toolCall, 'toolCall');
+		const {id, name} = call.messages[at].toolCall.functionCalls[0];
+		const handle = call.messages.find((m) => m.sessionResumptionUpdate).sessionResumptionUpdate.newHandle;
+		await call.close();
+		const resumed = await Call.connect(emulator, {config: {...config, sessionResumption: {handle}}});
+		resumed.session.sendToolResponse({functionResponses: [{id, name, response: {output: 'queued'}}]});
+		await resumed.until((m) => m.data, 'the answer');
+		await resumed.close();
+	}));
+
 	test('goAway, then 1008', () => with_emulator(['--lifetime-ms', '1500', '--go-away-ms', '1000'], async (emulator) => {
 		const call = await Call.connect(emulator);
 		const at = await call.until((m) => m.goAway, 'goAway');
@@ -386,4 +451,77 @@ describe('faults', () => {
 			await assert.rejects(Call.connect(emulator, {config: {sessionResumption: {handle}}}), /1011/);
 		await (await Call.connect(emulator, {config: {sessionResumption: {handle}}})).close();
 	}));
+});
+
+// Vertex AI: an assertion signed by Node's own crypto, the token endpoint, and the SDK with the token.
+describe('Vertex AI', () => {
+	const {publicKey, privateKey} = generateKeyPairSync('rsa', {modulusLength: 2048, publicKeyEncoding: {type: 'spki', format: 'pem'}, privateKeyEncoding: {type: 'pkcs8', format: 'pem'}});
+	const other = generateKeyPairSync('rsa', {modulusLength: 2048, publicKeyEncoding: {type: 'spki', format: 'pem'}, privateKeyEncoding: {type: 'pkcs8', format: 'pem'}});
+	const EMAIL = 'voice@project.iam.gserviceaccount.com', SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
+	let emulator;
+	before(async () => {
+		writeFileSync('oauth.pub', publicKey);
+		emulator = await Emulator.start('--oauth-key', 'oauth.pub', '--service-account', `${EMAIL}=account`, '--answer-ms', '500');
+	});
+	after(() => emulator.stop());
+
+	function assertion(claims = {}, {header = {alg: 'RS256', typ: 'JWT'}, key = privateKey} = {}) {
+		const now = Math.floor(Date.now() / 1000);
+		const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+		const body = `${encode(header)}.${encode({iss: EMAIL, scope: SCOPE, aud: `https://127.0.0.1:${emulator.listening}/token`, iat: now, exp: now + 3600, ...claims})}`;
+		return `${body}.${createSign('RSA-SHA256').update(body).sign(key).toString('base64url')}`;
+	}
+
+	async function token(jwt, grant_type = 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
+		const answer = await fetch(`https://127.0.0.1:${emulator.listening}/token`, {method: 'POST', body: new URLSearchParams({grant_type, assertion: jwt})});
+		return {status: answer.status, ...await answer.json()};
+	}
+
+	const client = (bearer) => new GoogleGenAI({vertexai: true, httpOptions: {
+		baseUrl: `https://127.0.0.1:${emulator.listening}/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent`, headers: {Authorization: `Bearer ${bearer}`}}});
+
+	test('a call with a token', async () => {
+		const {status, access_token, expires_in, token_type} = await token(assertion());
+		assert.deepEqual([status, expires_in, token_type], [200, 3600, 'Bearer']);
+		const call = await Call.connect(emulator, {client: client(access_token)});
+		call.session.sendClientContent({turns: 'Hello', turnComplete: true});
+		const end = await call.turn();
+		const first = call.messages.find((m) => m.data);
+		assert.equal(first.serverContent.modelTurn.role, 'model');
+		assert.equal(first.serverContent.modelTurn.parts[0].inlineData.mimeType, 'audio/pcm');
+		assert.ok(call.messages[end].usageMetadata.responseTokenCount > 0, JSON.stringify(call.messages[end]));
+		await call.close();
+		const {account} = (await emulator.stats()).keys;
+		assert.deepEqual([account.tokens, account.connections, account.invalid_messages], [1, 1, 0]);
+	});
+
+	test('assertions that are refused', async () => {
+		const now = Math.floor(Date.now() / 1000);
+		for (const [jwt, error, description] of [
+			[assertion({}, {key: other.privateKey}), 'invalid_grant', /Invalid JWT Signature/],
+			[assertion({}, {header: {alg: 'none', typ: 'JWT'}}), 'invalid_grant', /Unsupported/],
+			[assertion({iss: 'nobody@x'}), 'invalid_grant', /account not found/],
+			[assertion({aud: 'https://oauth2.example/token'}), 'invalid_grant', /audience/],
+			[assertion({iat: now - 8000, exp: now - 4400}), 'invalid_grant', /iat and exp/],
+			[assertion({exp: now + 7200}), 'invalid_grant', /iat and exp/],
+			[assertion({iat: now + 1000, exp: now + 2000}), 'invalid_grant', /iat and exp/],
+			[assertion({scope: 'email'}), 'invalid_scope', /scope/],
+			['nonsense', 'invalid_request', /./],
+		]) {
+			const answer = await token(jwt);
+			assert.equal(answer.status, 400);
+			assert.equal(answer.error, error);
+			assert.match(answer.error_description, description);
+		}
+		assert.equal((await token(assertion(), 'password')).error, 'unsupported_grant_type');
+	});
+
+	test('who has no good token is refused at the upgrade', async () => {
+		await assert.rejects(Call.connect(emulator, {client: client('key-a')}), /401/);
+		await assert.rejects(Call.connect(emulator, {client: client('ya29.nonsense')}), /401/);
+		const {access_token} = await token(assertion());
+		await (await Call.connect(emulator, {client: client(access_token)})).close();
+		await (await fetch(`http://127.0.0.1:${emulator.statistics}/control?now=expire-tokens`)).json();
+		await assert.rejects(Call.connect(emulator, {client: client(access_token)}), /401/);
+	});
 });
