@@ -49,7 +49,7 @@ struct wss_connection {
 	const char *credential; /* its owner's; NULL when nobody listens any more */
 	bool dialling;		/* inside wss_dial() */
 	bool destroyed;		/* libwebsockets has let go of it inside wss_dial() */
-	bool close_wanted, ping_wanted, open;
+	bool close_wanted, close_sent, ping_wanted, open;
 	uint16_t code;
 	char reason[REASON_SIZE];
 	char *message; /* being put together */
@@ -209,14 +209,33 @@ static void connection_failed(struct wss_connection *c, struct lws *wsi, const c
 	report_lost(c, status == 101 ? 0 : status);
 }
 
+/*
+ * Our Close, once; the service's echo ends the connection. The frame is made here (RFC 6455 5.2, 5.5.1), because libwebsockets 4.1 does
+ * not send the one of lws_close_reason() when a writable callback ends the connection: it cuts it, and the service takes us for
+ * lost.
+ */
+static int send_close(struct wss_connection *c)
+{
+	unsigned char frame[LWS_PRE + 8], *at = frame + LWS_PRE;
+
+	if (c->close_sent)
+		return 0;
+	c->close_sent = true;
+	c->code = LWS_CLOSE_STATUS_NORMAL;
+	snprintf(c->reason, sizeof(c->reason), "closed by us");
+	at[0] = 0x88; /* the last fragment of a Close */
+	at[1] = 0x82; /* masked, two bytes */
+	if (lws_get_random(c->wss->context, at + 2, 4) != 4)
+		return -1;
+	at[6] = (unsigned char)(at[2] ^ (LWS_CLOSE_STATUS_NORMAL >> 8));
+	at[7] = (unsigned char)(at[3] ^ (LWS_CLOSE_STATUS_NORMAL & 0xff));
+	return lws_write(c->wsi, at, 8, LWS_WRITE_RAW) >= 8 ? 0 : -1;
+}
+
 static int write_now(struct wss_connection *c)
 {
-	if (c->close_wanted) {
-		c->code = LWS_CLOSE_STATUS_NORMAL;
-		snprintf(c->reason, sizeof(c->reason), "closed by us");
-		lws_close_reason(c->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
-		return -1;
-	}
+	if (c->close_wanted && !lws_partial_buffered(c->wsi))
+		return send_close(c);
 	if (lws_partial_buffered(c->wsi)) {
 		lws_callback_on_writable(c->wsi);
 	} else if (c->ping_wanted) {
