@@ -57,6 +57,7 @@ struct call_record {
 	struct call_record_usage usage;
 	char worker[NAME_SIZE];
 	uint64_t last_ms, bound_ms, ready_ms;
+	uint64_t talk_ms, hush_ms; /* the model began to speak, and was silent again; 0: it did not, it was not */
 	bool is_bound, ready, truncated;
 	uint32_t turn_count, interruptions, phantom_interruptions, underruns, tool_count, gap_count;
 	uint64_t gaps_ms;
@@ -248,6 +249,9 @@ static void add_state(struct call_record *record, const cJSON *body, uint64_t at
 			record->ready_ms = at_ms;
 		record->ready = true;
 		end_gap(record, at_ms);
+		if (state[0] == 't')
+			record->talk_ms = at_ms;
+		record->hush_ms = state[0] == 't' ? 0 : at_ms;
 	} else {
 		begin_gap(record, (int)number_of(body, "code", 0), string_of(body, "reason"), at_ms);
 	}
@@ -263,6 +267,13 @@ static void keep_said(struct call_record *record, const struct numbers *numbers,
 	double from = model ? numbers->model_from : numbers->caller_from, to = model ? numbers->model_to : numbers->caller_to;
 	cJSON *item;
 
+	/* A call that ends while the model speaks: its state tells nearly as well. */
+	if (model && from < 0 && side->said && record->talk_ms != 0) {
+		from = (double)record->talk_ms;
+		to = (double)(record->hush_ms != 0 ? record->hush_ms : at_ms);
+	}
+	if (model)
+		record->talk_ms = 0;
 	if (!side->said && from < 0)
 		return;
 	record->turn_count++;

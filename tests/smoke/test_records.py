@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call records: what a call's record says against what its events said, a worker and the data plane killed in mid-call, and rotation under load."""
 
+import datetime
 import json
 import os
 import signal
@@ -66,6 +67,13 @@ class Records(SmokeCase):
         final = [(p["side"], p["text"]) for name, p in events if name == "session.transcript" and p["final"]]
         self.assertGreaterEqual(len(final), 2)
         self.assertEqual([(t["side"], t["text"]) for t in record["turns"]][:len(final)], final)
+        self.compare_with_the_callers_ears(record, call.report)
+        turns = [p for name, p in events if name == "session.turn"]
+        self.assertGreaterEqual(len(turns), 2)
+        answers = [t for t in record["turns"] if t["side"] == "model"]
+        for told, kept in zip(turns, answers):
+            self.assertEqual((told["model_from_ms"], told["model_to_ms"], told.get("response_ms"), told["interrupted"]),
+                             (kept["from_ms"], kept["to_ms"], kept["response_ms"], kept["interrupted"]))
         usage = [p["usage"] for name, p in events if name == "session.usage"]
         self.assertEqual(record["usage"]["reports"], len(usage))
         self.assertEqual(record["usage"]["total"], sum(u["totalTokenCount"] for u in usage))
@@ -77,6 +85,25 @@ class Records(SmokeCase):
         self.assertEqual(os.stat(self.file).st_mode & 0o7777, 0o640)
         self.assertEqual(list(self.journal.iterdir()), [])
         measured(f"record of a call with {len(record['turns'])} turns: {len(json.dumps(record))} bytes")
+
+    def compare_with_the_callers_ears(self, record, report):
+        """Turns against the stretches of sound that the caller sent and heard, on one clock."""
+        created = datetime.datetime.fromisoformat(record["created"].replace("Z", "+00:00")).timestamp() * 1e3
+        zero = created - report["clock"]["realtime_offset_us"] / 1e3
+        heard = [(span["start_us"] / 1e3 - zero, span["end_us"] / 1e3 - zero) for span in report["heard"]]
+        spoke = [(span["start_us"] / 1e3 - zero, span["end_us"] / 1e3 - zero) for span in report["spoke"]]
+        measured(f"turns {[(t['side'], t['from_ms'], t['to_ms'], t.get('response_ms')) for t in record['turns']]}")
+        measured(f"spoke {[tuple(map(round, s)) for s in spoke]} heard {[tuple(map(round, s)) for s in heard]}")
+        compared = 0
+        for turn in record["turns"]:
+            if turn["side"] != "model" or turn["response_ms"] is None:
+                continue
+            begin = min((start for start, _ in heard), key=lambda start: abs(start - turn["from_ms"]))
+            asked = max((end for _, end in spoke if end < begin), default=None)
+            self.assertLess(abs(begin - turn["from_ms"]), 120, turn)
+            self.assertLess(abs(begin - asked - turn["response_ms"]), 250, turn)
+            compared += 1
+        self.assertGreaterEqual(compared, 2)
 
     def test_a_killed_worker_loses_nothing_it_reported(self):
         s = self.scene
@@ -100,6 +127,33 @@ class Records(SmokeCase):
         self.assertIn("worker-1", record["gaps"][0]["reason"])
         self.assertGreater(record["gaps"][0]["ms"], 0)
         self.assertIn("Two?", [turn["text"] for turn in record["turns"] if turn["side"] == "caller"])
+
+    def test_gaps_and_interruptions_are_those_of_the_events(self):
+        s = self.scene
+        people = [scene.User("admin2", answer_texts=["A long answer that is cut off."], transcripts=["Go on?"])]
+        s.start_emulator(people, "--answer-ms", 3000, "--lifetime-ms", 9000, "--go-away-ms", 4000, "--interrupt-every-ms", 700)
+        self.start_plane()
+        s.start_worker("worker-1", people)
+        listener = s.rpc()
+        listener.call("events.subscribe")
+        session, caller, call = self.talk(people, 24)
+        calls.finish(s, caller, call)
+        s.control.call("session.delete", session=session)
+        record = self.wait_record(session)
+        stage.wait_for(lambda: any(e["method"] == "session.ended" for e in listener.poll_events()), 5, "session.ended")
+        resumed = [e["params"] for e in listener.events if e["method"] == "session.resumed"]
+        listener.close()
+        self.assertGreaterEqual(len(resumed), 1)
+        over = [(gap["ms"], gap["how"]) for gap in record["gaps"] if gap["how"] != "never"]  # the call may end within one
+        self.assertEqual(over, [(r["gap_ms"], r["how"]) for r in resumed])
+        self.assertLessEqual(len(record["gaps"]), len(resumed) + 1)
+        for gap, told in zip(record["gaps"], resumed):
+            self.assertLess(abs(gap["at_ms"] + gap["ms"] - told["at_ms"]), 200)
+        for name, member in (("session.interrupted", "interruptions"), ("session.phantom_interruption", "phantom_interruptions")):
+            self.assertEqual(record[member], sum(e["method"] == name for e in listener.events), name)
+        self.assertGreaterEqual(record["phantom_interruptions"], 1)
+        self.assertTrue(any(turn.get("interrupted") for turn in record["turns"]))
+        measured(f"gaps {record['gaps']}, {record['interruptions']} interruptions, {record['phantom_interruptions']} by nobody")
 
     def test_calls_of_a_killed_data_plane_are_lost_but_not_forgotten(self):
         s = self.scene

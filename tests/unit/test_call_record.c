@@ -220,6 +220,35 @@ START_TEST(test_record_turn_waits_for_its_text)
 }
 END_TEST
 
+START_TEST(test_record_of_a_call_that_ends_in_an_answer)
+{
+	struct call_record *record = new_record();
+	cJSON *tree;
+
+	note(record, 2000, "state", "{'state':'talking'}");
+	note(record, 2100, "transcript", "{'side':'model','text':'Noon','final':true}");
+	note(record, 3000, "event", "{'event':'turn','model_from_ms':1990,'model_to_ms':2980}");
+	note(record, 3000, "state", "{'state':'ready'}");
+	note(record, 5000, "state", "{'state':'talking'}");
+	note(record, 5100, "transcript", "{'side':'model','text':'One','final':true}");
+	note(record, 6000, "state", "{'state':'ready'}");
+	note(record, 6100, "transcript", "{'side':'model','text':'Two','final':true}");
+	note(record, 7000, "state", "{'state':'talking'}");
+	note(record, 7100, "transcript", "{'side':'model','text':'Three','final':true}");
+	tree = finish(record, 7500);
+	for (int i = 0; i < 4; i++) {
+		static const char *const times[][2] = {{"1990", "2980"}, {"5000", "6000"}, {"7000", "7100"}, {"7100", "7100"}};
+		char path[2][32];
+
+		snprintf(path[0], sizeof(path[0]), "turns.%d.from_ms", i);
+		snprintf(path[1], sizeof(path[1]), "turns.%d.to_ms", i);
+		expect(tree, path[0], times[i][0]);
+		expect(tree, path[1], times[i][1]);
+	}
+	cJSON_Delete(tree);
+}
+END_TEST
+
 START_TEST(test_record_keeps_text_whose_worker_was_killed)
 {
 	struct call_record *record = new_record();
@@ -401,8 +430,8 @@ int main(void)
 
 	unit_add(suite, "line", test_record_of_an_empty_call, test_record_refuses_a_beginning_without_a_name,
 		test_record_bound_and_ready, test_record_conversation_that_failed);
-	unit_add(suite, "turns", test_record_turn_has_text_and_times, test_record_turn_waits_for_its_text,
-		test_record_keeps_text_whose_worker_was_killed, test_record_response_times);
+	unit_add(suite, "turns", test_record_of_a_call_that_ends_in_an_answer, test_record_turn_has_text_and_times,
+		test_record_turn_waits_for_its_text, test_record_keeps_text_whose_worker_was_killed, test_record_response_times);
 	unit_add(suite, "totals", test_record_usage_is_summed_by_modality, test_record_gaps, test_record_tool_calls);
 	unit_add(suite, "bounds", test_record_is_bounded, test_record_takes_anything);
 	return unit_run(suite);
