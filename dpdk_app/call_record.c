@@ -472,7 +472,7 @@ static void add_event(struct call_record *record, const cJSON *body, uint64_t at
 	if (event == NULL)
 		return;
 	if (strcmp(event, "turn") == 0) {
-		add_turn(record, body, at_ms);
+		add_turn(record, cJSON_GetObjectItemCaseSensitive(body, "turn"), at_ms);
 	} else if (strcmp(event, "interrupted") == 0) {
 		record->interruptions++;
 	} else if (strcmp(event, "phantom_interruption") == 0) {

@@ -161,20 +161,31 @@ static const char *const turn_times[] = {"caller_from_ms_ago", "caller_to_ms_ago
 /* What a worker measured of one turn. */
 static int check_turn(const cJSON *body, struct vl_error *error)
 {
-	static const char *const members[] = {"session", "event", "caller_from_ms_ago", "caller_to_ms_ago", "model_from_ms_ago",
-		"model_to_ms_ago", "response_ms", "underruns", "interrupted", NULL};
-	static const char *const numbers[] = {"response_ms", "underruns", NULL};
-	int64_t number;
+	static const char *const members[] = {"session", "event", "turn", NULL};
+	static const char *const numbers[] = {"number", "model_ms", "response_ms", "spoken_ms", "underruns", NULL};
+	const char *path = "event.turn";
+	const cJSON *turn, *member;
 	bool flag;
 
-	if (vl_json_only(body, "event", members, error) < 0 || vl_json_get_bool(body, "event", "interrupted", &flag, error) < 0)
+	if (vl_json_only(body, "event", members, error) < 0 ||
+		vl_json_required(vl_json_get_object(body, "event", "turn", &turn, error), "event", "turn", error) < 0 ||
+		vl_json_get_bool(turn, path, "interrupted", &flag, error) < 0 ||
+		vl_json_get_bool(turn, path, "phantom", &flag, error) < 0)
 		return -EINVAL;
-	for (size_t i = 0; turn_times[i] != NULL; i++) {
-		if (vl_json_get_integer(body, "event", turn_times[i], 0, UINT32_MAX, &number, error) < 0)
-			return -EINVAL;
-	}
-	for (size_t i = 0; numbers[i] != NULL; i++) {
-		if (vl_json_get_integer(body, "event", numbers[i], 0, UINT32_MAX, &number, error) < 0)
+	cJSON_ArrayForEach(member, turn)
+	{
+		bool known = false;
+		int64_t number;
+
+		if (strcmp(member->string, "interrupted") == 0 || strcmp(member->string, "phantom") == 0)
+			continue;
+		for (size_t i = 0; numbers[i] != NULL; i++)
+			known |= strcmp(member->string, numbers[i]) == 0;
+		for (size_t i = 0; turn_times[i] != NULL; i++)
+			known |= strcmp(member->string, turn_times[i]) == 0;
+		if (!known)
+			return vl_error_at(error, path, "'%.32s' is not known", member->string);
+		if (vl_json_get_integer(turn, path, member->string, 0, UINT32_MAX, &number, error) < 0)
 			return -EINVAL;
 	}
 	return 0;
@@ -245,7 +256,7 @@ static int check_end(const cJSON *body, struct vl_error *error)
 
 cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms)
 {
-	cJSON *turn = cJSON_Duplicate(body, true);
+	cJSON *copy = cJSON_Duplicate(body, true), *turn = cJSON_GetObjectItemCaseSensitive(copy, "turn");
 
 	for (size_t i = 0; turn_times[i] != NULL; i++) {
 		const cJSON *ago = cJSON_GetObjectItemCaseSensitive(turn, turn_times[i]);
@@ -258,7 +269,7 @@ cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms)
 		cJSON_AddNumberToObject(turn, name, ago->valuedouble < (double)now_ms ? (double)now_ms - ago->valuedouble : 0);
 		cJSON_DeleteItemFromObjectCaseSensitive(turn, turn_times[i]);
 	}
-	return turn;
+	return copy;
 }
 
 static const struct {

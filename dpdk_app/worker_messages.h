@@ -50,7 +50,7 @@ void worker_message_user(const cJSON *item, struct worker_user_entry *entry);
 void worker_message_hello(const cJSON *body, struct worker_hello *hello);
 
 /*
- * The event "turn" with times in milliseconds since the call was created instead of how long ago things were: "caller_from_ms" of
+ * The event "turn" whose turn has times in milliseconds since the call was created instead of how long ago things were: "caller_from_ms" of
  * "caller_from_ms_ago". Its other members stay. `now_ms`: the call's age. A new tree, NULL without memory.
  */
 cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms);

@@ -68,7 +68,7 @@ class Records(SmokeCase):
         self.assertGreaterEqual(len(final), 2)
         self.assertEqual([(t["side"], t["text"]) for t in record["turns"]][:len(final)], final)
         self.compare_with_the_callers_ears(record, call.report)
-        turns = [p for name, p in events if name == "session.turn"]
+        turns = [p["turn"] for name, p in events if name == "session.turn"]
         self.assertGreaterEqual(len(turns), 2)
         answers = [t for t in record["turns"] if t["side"] == "model"]
         for told, kept in zip(turns, answers):

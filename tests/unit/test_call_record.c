@@ -169,10 +169,10 @@ START_TEST(test_record_turn_has_text_and_times)
 	note(record, 4000, "transcript", "{'side':'caller','text':'What time is it?','final':true}");
 	note(record, 4000, "transcript", "{'side':'model','text':'Noon.','final':true}");
 	note(record, 4100, "event",
-		"{'event':'turn','caller_from_ms':500,'caller_to_ms':1500,'model_from_ms':2400,'model_to_ms':4100,'"
+		"{'event':'turn','turn':{'caller_from_ms':500,'caller_to_ms':1500,'model_from_ms':2400,'model_to_ms':4100,'"
 		"response_ms':"
 		"900,"
-		"'underruns':2,'interrupted':true}");
+		"'underruns':2,'interrupted':true,'phantom':true}}");
 	note(record, 4100, "event", "{'event':'interrupted'}");
 	note(record, 4100, "event", "{'event':'phantom_interruption'}");
 	tree = finish(record, 5000);
@@ -196,14 +196,14 @@ START_TEST(test_record_turn_waits_for_its_text)
 
 	note(record, 2000, "transcript", "{'side':'caller','text':'What','final':false}");
 	note(record, 2600, "transcript", "{'side':'model','text':'No','final':false}");
-	note(record, 3000, "event", "{'event':'turn','model_from_ms':2400,'model_to_ms':3000,'interrupted':true}");
+	note(record, 3000, "event", "{'event':'turn','turn':{'model_from_ms':2400,'model_to_ms':3000,'interrupted':true}}");
 	note(record, 3000, "transcript", "{'side':'caller','text':'What?','final':true}");
 	note(record, 3000, "transcript", "{'side':'model','text':'Noon','final':true}");
 	/* One without any text, and one whose text never comes. */
-	note(record, 4000, "event", "{'event':'turn','model_from_ms':3500,'model_to_ms':3900}");
+	note(record, 4000, "event", "{'event':'turn','turn':{'model_from_ms':3500,'model_to_ms':3900}}");
 	note(record, 5000, "transcript", "{'side':'model','text':'Ha','final':false}");
-	note(record, 5500, "event", "{'event':'turn','model_from_ms':4800,'model_to_ms':5500}");
-	note(record, 6500, "event", "{'event':'turn','model_from_ms':6000,'model_to_ms':6500}");
+	note(record, 5500, "event", "{'event':'turn','turn':{'model_from_ms':4800,'model_to_ms':5500}}");
+	note(record, 6500, "event", "{'event':'turn','turn':{'model_from_ms':6000,'model_to_ms':6500}}");
 	tree = finish(record, 7000);
 	expect(tree, "turns.0", "{\"side\":\"caller\",\"from_ms\":2000,\"to_ms\":3000,\"text\":\"What?\"}");
 	expect(tree, "turns.1.text", "Noon");
@@ -227,7 +227,7 @@ START_TEST(test_record_of_a_call_that_ends_in_an_answer)
 
 	note(record, 2000, "state", "{'state':'talking'}");
 	note(record, 2100, "transcript", "{'side':'model','text':'Noon','final':true}");
-	note(record, 3000, "event", "{'event':'turn','model_from_ms':1990,'model_to_ms':2980}");
+	note(record, 3000, "event", "{'event':'turn','turn':{'model_from_ms':1990,'model_to_ms':2980}}");
 	note(record, 3000, "state", "{'state':'ready'}");
 	note(record, 5000, "state", "{'state':'talking'}");
 	note(record, 5100, "transcript", "{'side':'model','text':'One','final':true}");
@@ -278,10 +278,10 @@ START_TEST(test_record_response_times)
 	cJSON *tree;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-		snprintf(text, sizeof(text), "{'event':'turn','model_from_ms':1,'response_ms':%u}", times[i]);
+		snprintf(text, sizeof(text), "{'event':'turn','turn':{'model_from_ms':1,'response_ms':%u}}", times[i]);
 		note(record, 10, "event", text);
 	}
-	note(record, 10, "event", "{'event':'turn','model_from_ms':1}"); /* a greeting answers nobody */
+	note(record, 10, "event", "{'event':'turn','turn':{'model_from_ms':1}}"); /* a greeting answers nobody */
 	tree = finish(record, 20);
 	expect(tree, "response_ms", "{\"count\":5,\"p50\":800,\"max\":5000}");
 	expect(tree, "turns.5.response_ms", "null");
@@ -376,7 +376,7 @@ START_TEST(test_record_is_bounded)
 			i < 4 ? words : "words", i % 3 ? "true" : "false");
 		note(record, i, "transcript", text);
 		note(record, i, "event", "{'event':'tool_call','calls':[{'id':'1','name':'n'}]}");
-		note(record, i, "event", "{'event':'turn','response_ms':4}");
+		note(record, i, "event", "{'event':'turn','turn':{'response_ms':4}}");
 		note(record, i, "state", i % 2 ? "{'state':'ready'}" : "{'state':'reconnecting','reason':'because'}");
 		snprintf(text, sizeof(text), "{'worker':'worker-%u'}", i);
 		note(record, i, "worker", text);
@@ -406,7 +406,7 @@ START_TEST(test_record_takes_anything)
 	static const char *const words[] = {"bound", "worker", "state", "transcript", "event"};
 	static const char *const bodies[] = {"{}", "[]", "null", "{'bound':5,'worker':5,'state':{},'side':1,'text':2,'event':[]}",
 		"{'side':'caller'}", "{'event':'turn'}",
-		"{'event':'turn','response_ms':'x','caller_from_ms':-1,'model_from_ms':1e300}",
+		"{'event':'turn','turn':{'response_ms':'x','caller_from_ms':-1,'model_from_ms':1e300}}",
 		"{'event':'tool_call','calls':[5,{},{'id':7,'name':[]}]}", "{'event':'tool_result','id':null}",
 		"{'event':'resumed'}", "{'event':'closed','code':'x'}",
 		"{'event':'usage','usage':{'promptTokensDetails':[1,{'modality':5}]}}"};

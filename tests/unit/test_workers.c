@@ -394,12 +394,14 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 		"{\"transcript\": {\"session\": \"%s\", \"side\": \"both\", \"text\": \"\", \"final\": true}}",
 		"{\"transcript\": {\"session\": \"%s\", \"side\": \"model\", \"text\": 7, \"final\": true}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"explosion\"}}",
-		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"response_ms\": \"soon\"}}",
-		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"model_to_ms_ago\": -1}}",
-		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"caller_to_ms_ago\": 1e10}}",
-		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"interrupted\": 1}}",
-		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"response_ms\": true}}",
-		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"model_to_ms\": 1}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\"}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"response_ms\": \"soon\"}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"model_to_ms_ago\": -1}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"number\": 1e10}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"interrupted\": 1}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"response_ms\": true}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {\"model_to_ms\": 1}}}",
+		"{\"event\": {\"session\": \"%s\", \"event\": \"turn\", \"turn\": {}, \"x\": 1}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_call\"}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_call\", \"call\": {\"name\": \"f\"}}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"tool_call\", \"call\": {\"id\": 7}}}",
@@ -434,13 +436,14 @@ END_TEST
 
 START_TEST(test_workers_turns_have_times_of_the_call)
 {
-	cJSON *body = cJSON_Parse("{\"session\":\"s\",\"event\":\"turn\",\"caller_to_ms_ago\":1500,\"model_from_ms_ago\":700,"
-				  "\"model_to_ms_ago\":0,\"caller_from_ms_ago\":99999,\"interrupted\":true}");
+	cJSON *body = cJSON_Parse(
+		"{\"session\":\"s\",\"event\":\"turn\",\"turn\":{\"number\":3,\"caller_to_ms_ago\":1500,"
+		"\"model_from_ms_ago\":700,\"model_to_ms_ago\":0,\"caller_from_ms_ago\":99999,\"interrupted\":true}}");
 	cJSON *turn = worker_message_turn(body, 10000);
 	char *text = cJSON_PrintUnformatted(turn);
 
-	ck_assert_str_eq(text, "{\"session\":\"s\",\"event\":\"turn\",\"interrupted\":true,\"caller_from_ms\":0,"
-			       "\"caller_to_ms\":8500,\"model_from_ms\":9300,\"model_to_ms\":10000}");
+	ck_assert_str_eq(text, "{\"session\":\"s\",\"event\":\"turn\",\"turn\":{\"number\":3,\"interrupted\":true,"
+			       "\"caller_from_ms\":0,\"caller_to_ms\":8500,\"model_from_ms\":9300,\"model_to_ms\":10000}}");
 	cJSON_free(text);
 	cJSON_Delete(turn);
 	cJSON_Delete(body);
