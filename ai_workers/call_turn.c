@@ -58,28 +58,37 @@ void call_turn_cut(struct call *call, uint64_t now_ms)
 }
 
 /* The data plane has a clock of its own. */
-static void add_ago(cJSON *body, const char *name, uint64_t at_ms, uint64_t now_ms)
+static void add_ago(cJSON *turn, const char *name, uint64_t at_ms, uint64_t now_ms)
 {
 	if (at_ms != 0)
-		cJSON_AddNumberToObject(body, name, (double)(now_ms - at_ms));
+		cJSON_AddNumberToObject(turn, name, (double)(now_ms - at_ms));
+}
+
+static void add_ms(cJSON *turn, const char *name, uint64_t from_ms, uint64_t to_ms)
+{
+	if (from_ms != 0 && to_ms >= from_ms)
+		cJSON_AddNumberToObject(turn, name, (double)(to_ms - from_ms));
 }
 
 static void report(struct call *call, uint64_t now_ms)
 {
 	const struct turn_numbers *n = &call->turn.ended;
-	cJSON *body = cJSON_CreateObject();
+	cJSON *turn = cJSON_CreateObject();
 
-	add_ago(body, "caller_from_ms_ago", n->caller_from_ms, now_ms);
-	add_ago(body, "caller_to_ms_ago", n->caller_to_ms, now_ms);
+	cJSON_AddNumberToObject(turn, "number", n->number);
+	add_ago(turn, "caller_from_ms_ago", n->caller_from_ms, now_ms);
+	add_ago(turn, "caller_to_ms_ago", n->caller_to_ms, now_ms);
+	add_ms(turn, "model_ms", n->asked_ms, n->audio_ms);
+	add_ms(turn, "response_ms", n->asked_ms, n->frame_ms);
 	if (n->frame_ms != 0) {
-		add_ago(body, "model_from_ms_ago", n->frame_ms, now_ms);
-		add_ago(body, "model_to_ms_ago", n->end_ms, now_ms);
-		if (n->asked_ms != 0 && n->frame_ms >= n->asked_ms)
-			cJSON_AddNumberToObject(body, "response_ms", (double)(n->frame_ms - n->asked_ms));
-		cJSON_AddNumberToObject(body, "underruns", call->downlink.underruns);
+		add_ago(turn, "model_from_ms_ago", n->frame_ms, now_ms);
+		add_ago(turn, "model_to_ms_ago", n->end_ms, now_ms);
+		cJSON_AddNumberToObject(turn, "spoken_ms", call->downlink.played_ms);
+		cJSON_AddNumberToObject(turn, "underruns", call->downlink.underruns);
 	}
-	cJSON_AddBoolToObject(body, "interrupted", n->interrupted);
-	call_report_members(call, "turn", body);
+	cJSON_AddBoolToObject(turn, "interrupted", n->interrupted);
+	cJSON_AddBoolToObject(turn, "phantom", n->phantom);
+	call_report_event(call, "turn", "turn", turn);
 }
 
 static void remind(struct call *call)

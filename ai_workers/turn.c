@@ -18,6 +18,7 @@ static bool model_busy(const struct turn *t)
 static uint32_t end_turn(struct turn *t, uint64_t now_ms)
 {
 	t->ended = t->now;
+	t->ended.number = ++t->count;
 	t->ended.end_ms = now_ms;
 	t->now = (struct turn_numbers){0};
 	t->model_speaks = t->generated = t->over = false;
@@ -150,6 +151,7 @@ static uint32_t on_interrupted(struct turn *t, uint64_t spoke_ms, uint64_t now_m
 	if (phantom && (t->owed || t->now.audio_ms != 0))
 		t->remind_ms = now_ms + TURN_REMIND_MS;
 	t->now.interrupted = t->now.audio_ms != 0;
+	t->now.phantom = phantom;
 	return (phantom ? TURN_DO_PHANTOM : 0) | (t->now.interrupted ? end_turn(t, now_ms) : 0);
 }
 

@@ -68,12 +68,14 @@ struct turn_event {
 
 /* How one turn of the model went. Times are those of the clock, 0: it did not come to that. */
 struct turn_numbers {
+	uint32_t number;		       /* in the call, from 1 */
 	uint64_t caller_from_ms, caller_to_ms; /* what the caller said before it, 0: nothing */
 	uint64_t asked_ms; /* end of the caller's speech, or when the text was sent; 0: the model spoke by itself */
 	uint64_t audio_ms; /* first message with audio */
 	uint64_t frame_ms; /* first frame handed to the data plane */
 	uint64_t end_ms;   /* heard to its end, or interrupted, or empty */
 	bool interrupted;
+	bool phantom; /* interrupted, and no caller was heard */
 };
 
 struct turn {
@@ -86,8 +88,9 @@ struct turn {
 	bool over;	    /* and the service believes that it has been heard: it will not say `interrupted` any more */
 	bool cut;	    /* interrupted, the turnComplete of it has not come yet */
 	bool paused;
-	bool agreed;	     /* since the alarm the service has heard a caller as well */
-	bool owed;	     /* the model owes an answer */
+	bool agreed; /* since the alarm the service has heard a caller as well */
+	bool owed;   /* the model owes an answer */
+	uint32_t count;
 	uint64_t alarm_ms;   /* the caller was heard over the model, and the service has not said anything yet; 0: no */
 	uint64_t remind_ms;  /* when the model will be asked to go on, 0: no */
 	uint64_t service_ms; /* when the service began to hear the caller */

@@ -76,6 +76,7 @@ START_TEST(test_turn_without_a_question)
 		{5010, TURN_FRAME, 0}, {5020, TURN_GENERATED, 0}, {5500, TURN_AUDIO, 0}, {6000, TURN_FOLLOWED, TURN_DO_REPORT},
 		{6000, TURN_AUDIO, 0}, {7000, TURN_DRAINED, TURN_DO_REPORT});
 	ck_assert_uint_eq(turn.ended.caller_from_ms, 0);
+	ck_assert_uint_eq(turn.ended.number, 3);
 	ck_assert_uint_eq(turn.ended.asked_ms, 0);
 }
 END_TEST
@@ -168,13 +169,14 @@ START_TEST(test_turn_interrupted)
 	RUN(false, SPEAKS, {1000, TURN_CALLER_STARTED, 0}, {1100, TURN_SERVICE_STARTED, 0},
 		{1101, TURN_INTERRUPTED, TURN_DO_REPORT}, {1105, TURN_COMPLETE, 0}, {3000, TURN_SERVICE_STOPPED, 0},
 		{60000, TURN_TICK, 0});
-	ck_assert(turn.ended.interrupted);
+	ck_assert(turn.ended.interrupted && !turn.ended.phantom);
 	/* One whom only the service hears: he goes on after it said so. */
 	RUN(false, SPEAKS, {1000, TURN_SERVICE_STARTED, 0}, {1001, TURN_INTERRUPTED, TURN_DO_PHANTOM | TURN_DO_REPORT},
 		{1005, TURN_COMPLETE, 0}, {4500, TURN_SERVICE_STOPPED, 0}, {4600, TURN_AUDIO, 0}, {60000, TURN_TICK, 0});
 	/* Nobody. */
 	RUN(false, SPEAKS, {1000, TURN_INTERRUPTED, TURN_DO_PHANTOM | TURN_DO_REPORT}, {1005, TURN_COMPLETE, 0},
 		{4000, TURN_TICK, TURN_DO_REMIND | TURN_DO_ASKED}, {60000, TURN_TICK, 0});
+	ck_assert(turn.ended.phantom);
 	/* Nobody, before the answer has begun. */
 	RUN(false, {0, TURN_READY, 0}, {10, TURN_ASKED, TURN_DO_ASKED}, {1000, TURN_INTERRUPTED, TURN_DO_PHANTOM},
 		{1005, TURN_COMPLETE, 0}, {4000, TURN_TICK, TURN_DO_REMIND | TURN_DO_ASKED});
