@@ -7,8 +7,8 @@
 #   conformance  the emulator against Google's own SDK; skips itself without Node.js 20
 #   smoke     the real programs in network namespaces
 #   isolation attacks and a hostile worker beside good calls (doc/threat-model.md), the watermark oracle (doc/isolation.md) and the exhaustive
-#             check of the binding rules, the last two with planted faults that they must find;
-#             --long: 10,000 calls, and ten minutes of states
+#             check of the binding rules, the last two with planted faults that they must find; the session table under ThreadSanitizer;
+#             --long: 10,000 calls, 160 through TLS, and ten minutes of states
 #   fuzz      each fuzz target for FUZZ_SECONDS (120)
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -26,7 +26,7 @@ for suite in "${suites[@]}"; do
 done
 wanted() { [[ " ${suites[*]} " == *" $1 "* ]]; }
 VL_STEPS=$((${#suites[@]} + 3))
-! wanted isolation || VL_STEPS=$((VL_STEPS + 1))
+! wanted isolation || VL_STEPS=$((VL_STEPS + 2))
 passed=0 failed=0 skipped=0
 started=$SECONDS
 failures=$(mktemp)
@@ -110,6 +110,9 @@ if wanted isolation; then
 		if output=$("$VL_BUILD/tests/model/binding_model" --seconds 600 --memory-mb 2048); then add 1 0 0; else add 0 1 0; fi
 		note "$(tail -n 1 <<<"$output")"
 	fi
+	step "the session table under ThreadSanitizer"
+	build "$VL_BUILD-tsan" tests/unit/test_session_table -Db_sanitize=thread -Dwerror=false
+	run_meson "$VL_BUILD-tsan" concurrency
 	step "the watermark oracle, attacks, a hostile worker"
 	if [ "$long" = yes ]; then export VL_ORACLE_LONG=1; fi
 	run_meson "$VL_BUILD" isolation

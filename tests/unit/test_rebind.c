@@ -163,6 +163,14 @@ uint64_t __wrap_session_table_lookup(
 		while (atomic_load(&paused))
 			sched_yield();
 	}
+#ifdef PLANT_GENERATION_OF_SESSION
+	for (unsigned int i = 0; i < count; i++) {
+		uint32_t generation = hits >> i & 1 ? session_table_at(table, refs[i].index)->route.generation : 0;
+
+		if (generation != 0)
+			refs[i].generation = generation;
+	}
+#endif
 	return hits;
 }
 
