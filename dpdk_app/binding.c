@@ -12,8 +12,8 @@
 
 #include "binding_state.h"
 
-/* Sets a session can be in at once: flow, source, SSRC, local; or claim, address or source, local. */
-#define SETS_PER_SESSION 4u
+/* Sets a session can be in at once: flow, source, SSRC, local, home; or claim, address or source, local. */
+#define SETS_PER_SESSION 5u
 
 /*
  * RFC 3261 T4: how long a message stays in the network. So long a call that was never heard may still send its first packet
@@ -209,6 +209,10 @@ static void expect_begin(
 		set_join(binding, BINDING_KIND_SOURCE, &key, entry);
 	else if (!entry->session.dedicated && !entry->session.ssrc_known)
 		set_join(binding, BINDING_KIND_ADDRESS, &key, entry);
+	entry->away = learned && !entry->session.remote_port_unknown;
+	key = key_of(&entry->session.local, &entry->session.remote, 0);
+	if (entry->away)
+		set_join(binding, BINDING_KIND_HOME, &key, entry);
 }
 
 static void claim_end(struct binding *binding, struct binding_entry *entry)
@@ -220,10 +224,20 @@ static void claim_end(struct binding *binding, struct binding_entry *entry)
 	entry->claims = false;
 }
 
+static void home_end(struct binding *binding, struct binding_entry *entry)
+{
+	struct flow_key key = key_of(&entry->session.local, &entry->session.remote, 0);
+
+	if (entry->away)
+		set_leave(binding, BINDING_KIND_HOME, &key, entry);
+	entry->away = false;
+}
+
 static void expect_end(struct binding *binding, struct binding_entry *entry)
 {
 	struct flow_key key = claim_key(entry);
 
+	home_end(binding, entry);
 	claim_end(binding, entry);
 	if (!entry->unknown)
 		set_leave(binding, BINDING_KIND_SOURCE, &key, entry);
@@ -417,6 +431,7 @@ int binding_move(struct binding *binding, struct session_ref ref, const struct e
 		return 0;
 	/* Signalling confirms what the packets told. */
 	if (entry->bound && !port_unknown && endpoint_equal(&entry->expected, remote)) {
+		home_end(binding, entry);
 		entry->session.remote = *remote;
 		entry->session.remote_port_unknown = false;
 		entry->learned = false;

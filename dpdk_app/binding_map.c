@@ -44,6 +44,7 @@ struct flow_key binding_key(enum binding_kind kind, const struct flow_key *key)
 	case BINDING_KIND_CLAIM:
 		return *key;
 	case BINDING_KIND_SOURCE:
+	case BINDING_KIND_HOME:
 		part.remote_port = key->remote_port;
 		part.remote = key->remote;
 		break;

@@ -20,6 +20,7 @@ enum binding_kind {
 	BINDING_KIND_ADDRESS, /* local, remote address */
 	BINDING_KIND_SSRC,    /* local, SSRC */
 	BINDING_KIND_LOCAL,   /* local */
+	BINDING_KIND_HOME,    /* as SOURCE: signalled, but packets told another one */
 };
 
 struct binding_node {

@@ -145,6 +145,8 @@ static void decide_learn(struct binding *binding, struct binding_entry *entry, c
 	uint64_t now_ms, struct binding_verdict *verdict)
 {
 	const struct flow_key *key = &packet->key;
+	uint32_t count;
+	const struct binding_entry *home = binding_sole(binding, BINDING_KIND_HOME, key, &count);
 
 	if (!binding_in_trunk(&entry->session, &key->remote))
 		drop_flow(binding, key, DROP_SOURCE_UNKNOWN, now_ms, verdict);
@@ -152,6 +154,9 @@ static void decide_learn(struct binding *binding, struct binding_entry *entry, c
 		 refused(binding, BINDING_KIND_SOURCE, key, entry, now_ms, verdict) ||
 		 refused(binding, BINDING_KIND_SSRC, key, entry, now_ms, verdict))
 		return;
+	/* Signalling gave it to another call, which is elsewhere now and may come back: nobody gets what both could claim. */
+	else if (count > 1 || (count == 1 && home != entry))
+		drop_flow(binding, key, DROP_INIT_AMBIGUOUS, now_ms, verdict);
 	else if (!payload_type_fits(&entry->session, packet->payload_type))
 		drop(verdict, DROP_PAYLOAD_TYPE);
 	else

@@ -34,6 +34,7 @@ struct binding_entry {
 	bool unknown; /* the remote port is not known: tier 3 */
 	bool learned; /* the expected source came from packets, not from signalling */
 	bool claims;  /* its signalled SSRC is in the index (CLAIM) */
+	bool away;    /* its signalled source is in the index (HOME): it is bound elsewhere, and may have to go back */
 	uint32_t generation;
 	struct binding_session session; /* as opened; remote and remote_port_unknown as signalled last */
 	struct endpoint expected;	/* where packets come from, as far as known */
@@ -57,7 +58,8 @@ struct binding {
 
 	/*
 	 * Sets of sessions, all found by one lookup: FLOW (bound), SOURCE (expected source known), CLAIM (SSRC signalled, not
-	 * bound), ADDRESS (shared port, remote port unknown, no SSRC signalled), SSRC (bound), LOCAL (all).
+	 * bound), ADDRESS (shared port, remote port unknown, no SSRC signalled), SSRC (bound), LOCAL (all), HOME (signalled source,
+	 * while bound elsewhere: no other session may learn it).
 	 */
 	struct binding_map index;
 	struct binding_quarantine quarantine; /* FLOW, SOURCE, SSRC, LOCAL */

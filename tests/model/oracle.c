@@ -229,6 +229,20 @@ static bool refused(const struct world *world, int call, int flow, enum tier tie
 	       left_refuses(world, &ghost->addresses[local][source_ip(source)], call);
 }
 
+/* Whether the source was signalled for another call that packets led elsewhere. */
+static bool home_of_another(const struct world *world, int call, int flow)
+{
+	for (int other = 0; other < CALLS; other++) {
+		const struct ghost_call *c = &world->ghost.calls[other];
+		const struct place *place = place_of(world, other);
+
+		if (other != call && c->open && c->bound && c->learned && place->port != ANY &&
+			source_of(world->spec->calls[other].dedicated, place->ip, place->port) == flow_source(flow))
+			return true;
+	}
+	return false;
+}
+
 /* Other streams that want the call and were heard within the last second. */
 static int rivals(const struct world *world, int call, int flow)
 {
@@ -294,6 +308,10 @@ static const char *check_verdict(struct world *world, int flow, const struct bin
 	call = claimant(world, flow, &tier);
 	if (call == NOBODY) {
 		FAIL_IF(verdict->action != BINDING_DROP, "somebody got a packet that nobody or several could claim");
+		return NULL;
+	}
+	if (tier != TIER_SOURCE && home_of_another(world, call, flow)) {
+		FAIL_IF(verdict->action != BINDING_DROP, "a source that signalling gave to another call was learned");
 		return NULL;
 	}
 	if (refused(world, call, flow, tier)) {

@@ -46,6 +46,7 @@ FAULTS = {
         *bare_argument("session_table_remove"),
     ),
     "calls_reused_generation": ("calls.c", "\tif (++calls->generations[call->ref.index] == 0)\n", ""),
+    "home_is_learned": ("binding_packet.c", "else if (count > 1 || (count == 1 && home != entry))", "else if (count > 1 && home == entry)"),
     "lost_keeps_route": ("route.c", "\tatomic_store_explicit(&shared->worker, ROUTE_NO_WORKER, memory_order_release);\n", "\t(void)shared;\n"),
     "end_keeps_route": ("route.c", "\tatomic_store_explicit(&shared->generation, 0, memory_order_release);\n", "\t(void)shared;\n"),
     "move_leaves_flow": ("binding.c", "\tleave_place(binding, entry, now_ms);\n\tif (entry->bound) {", "\tif (entry->bound) {"),

@@ -73,7 +73,7 @@ struct world *world_new(const struct world_spec *spec)
 	binding->entries = calloc(CALLS, sizeof(*binding->entries));
 	binding->trunks = calloc(CALLS, sizeof(*binding->trunks));
 	binding->trunk_size = CALLS;
-	if (binding->entries == NULL || binding->trunks == NULL || binding_map_init(&binding->index, CALLS * 4, 1) != 0 ||
+	if (binding->entries == NULL || binding->trunks == NULL || binding_map_init(&binding->index, CALLS * 5, 1) != 0 ||
 		binding_quarantine_init(&binding->quarantine, QUARANTINE_NODES, QUARANTINE_MS, 2) != 0 ||
 		binding_quarantine_init(&binding->linger, 32, LINGER_MS, 3) != 0) {
 		world_free(world);

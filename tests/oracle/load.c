@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * voxlane-load: start, loop and commands; load.h says what it is. Commands on standard input, one word or pair a line:
- *   stats | reset | pause | resume | quit | attack NAME | attack-pps N | churn N | moves N
+ *   stats | reset | pause | resume | quit | attack NAME | attack-pps N | churn N | moves N | nats N
  * "stats" is answered with one JSON object on standard output.
  */
 #include "load.h"
@@ -76,14 +76,14 @@ static void print_stats(void)
 	       ", \"down_bytes\": %" PRIu64 ", \"down_foreign_bytes\": %" PRIu64 ", \"down_silence\": %" PRIu64
 	       ", \"down_tail\": %" PRIu64 ", \"to_strangers\": %" PRIu64 ", \"down_other\": %" PRIu64 ", \"created\": %" PRIu64
 	       ", \"create_failed\": %" PRIu64 ", \"deleted\": %" PRIu64 ", \"delete_failed\": %" PRIu64 ", \"moved\": %" PRIu64
-	       ", \"move_failed\": %" PRIu64 ", \"link_full_waits\": %" PRIu64 ", \"late_rotations\": %" PRIu64
-	       ", \"live\": %u, \"beat_p50_us\": %u, \"beat_p99_us\": %u"
+	       ", \"move_failed\": %" PRIu64 ", \"nat_moved\": %" PRIu64 ", \"link_full_waits\": %" PRIu64
+	       ", \"late_rotations\": %" PRIu64 ", \"live\": %u, \"beat_p50_us\": %u, \"beat_p99_us\": %u"
 	       ", \"beat_max_us\": %u, \"error\": \"%s\"}\n",
 		c->good, c->duplicates, c->reordered, c->ended_trail, c->moved_trail, c->attack, c->attack_dropped, c->down,
 		c->down_bytes, c->down_foreign_bytes, c->down_silence, c->down_tail, c->to_strangers, c->down_other, c->created,
-		c->create_failed, c->deleted, c->delete_failed, c->moved, c->move_failed, c->link_full_waits, c->late_rotations,
-		load.live, vl_histogram_percentile(&load.beat_us, 0.5), vl_histogram_percentile(&load.beat_us, 0.99),
-		atomic_load(&load.beat_us.max), load.error);
+		c->create_failed, c->deleted, c->delete_failed, c->moved, c->move_failed, c->nat_moved, c->link_full_waits,
+		c->late_rotations, load.live, vl_histogram_percentile(&load.beat_us, 0.5),
+		vl_histogram_percentile(&load.beat_us, 0.99), atomic_load(&load.beat_us.max), load.error);
 	fflush(stdout);
 }
 
@@ -102,7 +102,7 @@ static void take_command(const char *word, const char *value)
 	} else if (strcmp(word, "resume") == 0) {
 		load.paused = false;
 		load.due = load.credit_tsc = load.attack_tsc = now;
-		load.attack_credit = load.churn_credit = load.moves_credit = 0;
+		load.attack_credit = load.churn_credit = load.moves_credit = load.nats_credit = 0;
 	} else if (strcmp(word, "attack") == 0 && value != NULL) {
 		load.attack = attack_find(value);
 		if (load.attack < 0)
@@ -113,6 +113,8 @@ static void take_command(const char *word, const char *value)
 		load.churn = strtod(value, NULL);
 	} else if (strcmp(word, "moves") == 0 && value != NULL) {
 		load.moves = strtod(value, NULL);
+	} else if (strcmp(word, "nats") == 0 && value != NULL) {
+		load.nats = strtod(value, NULL);
 	} else {
 		load.quit = true;
 	}
@@ -202,12 +204,14 @@ int main(int argc, char **argv)
 		load_die("the EAL did not start", EINVAL);
 	argc -= used;
 	argv += used;
-	if (argc != 4) {
-		fprintf(stderr, "usage: voxlane-load [EAL options] -- CONTROL_SOCKET CALLS PACE\n");
+	if (argc != 5) {
+		fprintf(stderr, "usage: voxlane-load [EAL options] -- CONTROL_SOCKET CALLS PACE 4|6\n");
 		return EXIT_FAILURE;
 	}
 	load.calls = (uint32_t)strtoul(argv[2], NULL, 10);
 	load.pace = strtod(argv[3], NULL);
+	load.ipv6 = strcmp(argv[4], "6") == 0;
+	load.payload_at = load.ipv6 ? 62 : 42;
 	if (load.calls == 0 || load.calls > 1u << 17 || load.pace <= 0)
 		load_die("CALLS or PACE", EINVAL);
 	load.slots = calloc(load.calls, sizeof(*load.slots));

@@ -19,7 +19,7 @@
 
 #define CALLS_PER_SOURCE 8u
 #define FRAME_MS	 20u
-#define RTP_FRAME_SIZE	 (14u + 20u + 8u + 12u + MARK_SIZE)
+#define RTP_SIZE	 12u
 #define EXAMPLES	 10u
 #define GRACE_MS	 1000u /* packets under way to a place the call has left, or of a call that ended */
 
@@ -28,6 +28,7 @@
 #define EXACT_BASE	0x0a800000u /* 10.128.0.0/10: address and port signalled, eight calls an address */
 #define LEARN_BASE	0x0ac00000u /* 10.192.0.0/11: port not known, one call an address */
 #define DEDICATED_BASE	0x0ae00000u /* 10.224.0.0/11: a local port for each call */
+/* Over IPv6 an address is bytes 4 to 7 of fd77::1, so that each has a /64 of its own. */
 #define SHARED_PORT	5004u
 #define DEDICATED_FIRST 20000u
 #define DEDICATED_LAST	65535u
@@ -63,12 +64,14 @@ struct load_counters {
 	uint64_t good, duplicates, reordered, ended_trail, moved_trail; /* sent */
 	uint64_t attack, attack_dropped;				/* sent; did not fit into the link */
 	uint64_t down, down_bytes, down_foreign_bytes, down_silence, down_tail, to_strangers, down_other;
-	uint64_t created, create_failed, deleted, delete_failed, moved, move_failed, link_full_waits, late_rotations;
+	uint64_t created, create_failed, deleted, delete_failed, moved, move_failed, nat_moved, link_full_waits, late_rotations;
 };
 
 struct load {
 	uint32_t calls;
 	double pace;
+	bool ipv6;
+	uint16_t payload_at; /* of a frame: behind UDP */
 	uint16_t port;
 	struct rte_mempool *pool;
 	uint64_t tsc_hz, rotation_tsc;
@@ -78,8 +81,8 @@ struct load {
 	uint64_t due;
 	bool paused, quit, asked_for_gateway;
 	uint32_t live;
-	double churn, moves; /* a second */
-	double churn_credit, moves_credit;
+	double churn, moves, nats; /* a second */
+	double churn_credit, moves_credit, nats_credit;
 	uint64_t credit_tsc;
 	int attack; /* enum attack */
 	double attack_pps, attack_credit;
@@ -116,6 +119,7 @@ bool calls_room(void);	      /* another request may be made now */
 void calls_create(uint32_t number);
 void calls_delete(uint32_t number);
 void calls_move(uint32_t number);
+void calls_nat(uint32_t number); /* its packets come from another port from now on, and nobody says so */
 uint32_t calls_ssrc(uint32_t number, uint16_t life);
 
 /* load_send.c */
@@ -125,6 +129,9 @@ struct frame {
 };
 /* Headers of a frame with `payload_len` bytes of UDP payload behind them, which are returned; NULL without buffers. */
 uint8_t *frame_new(struct rte_mbuf **mbuf, const struct frame *frame, uint16_t payload_len);
+/* What IPv6 wants when the payload is written: the checksum. */
+void frame_done(struct rte_mbuf *mbuf);
+void frame_address6(uint8_t bytes[16], uint32_t address);
 /* The whole RTP frame with a mark. */
 struct rte_mbuf *frame_rtp(const struct frame *frame, const struct mark *mark);
 unsigned int send_run(uint64_t now);

@@ -9,8 +9,8 @@
 #define BATCH	 128u
 #define PREPARED 4096u /* frames that are sent again with a few bytes changed: building each would take longer than refusing it */
 #define RENEWED	 16u   /* one in so many is built anew, so that they follow the calls */
-#define RTP_SEQ	 44u
-#define RTP_SSRC 50u
+#define RTP_SEQ	 2u    /* in the header */
+#define RTP_SSRC 8u
 
 enum attack {
 	ATTACK_NONE,
@@ -156,7 +156,7 @@ static struct rte_mbuf *malformed(uint64_t random, struct frame *frame)
 	struct rte_mbuf *mbuf;
 	uint8_t *f, *ip, *udp, *rtp;
 
-	if (slot == NULL)
+	if (slot == NULL || load.ipv6) /* what is broken here is IPv4 */
 		return NULL;
 	fill_victim(slot, frame);
 	mbuf = frame_rtp(frame, &attacker);
@@ -210,7 +210,7 @@ static struct rte_mbuf *malformed(uint64_t random, struct frame *frame)
 		fix_ip(ip);
 		break;
 	case 11: /* cut off anywhere before the payload */
-		rte_pktmbuf_trim(mbuf, (uint16_t)(RTP_FRAME_SIZE - 1 - (random >> 40) % 53));
+		rte_pktmbuf_trim(mbuf, (uint16_t)(rte_pktmbuf_data_len(mbuf) - 1 - (random >> 40) % 53));
 		break;
 	case 12: /* other protocol */
 		ip[9] = 6;
@@ -261,6 +261,7 @@ static struct rte_mbuf *rtcp(uint64_t random, struct frame *frame)
 		packet[6] = (uint8_t)(slot->ssrc >> 8);
 		packet[7] = (uint8_t)slot->ssrc;
 	}
+	frame_done(mbuf);
 	return mbuf;
 }
 
@@ -319,10 +320,11 @@ static struct rte_mbuf *next_frame(int attack)
 	if (attack == ATTACK_MALFORMED || attack == ATTACK_RTCP || attack == ATTACK_MIXED)
 		return mbuf;
 	random = load_random();
-	frame = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	frame = rte_pktmbuf_mtod(mbuf, uint8_t *) + load.payload_at;
 	memcpy(frame + RTP_SEQ, &random, sizeof(uint16_t));
 	if (attack != ATTACK_WRONG_SOURCE && (index & 1) != 0)
 		memcpy(frame + RTP_SSRC, (const uint8_t *)&random + 4, sizeof(uint32_t));
+	frame_done(mbuf);
 	return mbuf;
 }
 

@@ -86,6 +86,11 @@ static void request(uint32_t number, enum operation operation, const char *metho
 
 static void address_text(const struct slot *slot, uint16_t port, char *text, size_t size)
 {
+	if (load.ipv6) {
+		snprintf(text, size, "{\"address\":\"fd77:0:%x:%x::1\",\"port\":%u}", slot->address >> 16, slot->address & 0xffff,
+			port);
+		return;
+	}
 	snprintf(text, size, "{\"address\":\"%u.%u.%u.%u\",\"port\":%u}", slot->address >> 24, slot->address >> 16 & 255,
 		slot->address >> 8 & 255, slot->address & 255, port);
 }
@@ -212,6 +217,19 @@ static void take_answer(const cJSON *answer)
 		slot->sent = 0;
 		break;
 	}
+}
+
+void calls_nat(uint32_t number)
+{
+	struct slot *slot = &load.slots[number];
+
+	slot->old_port = slot->port;
+	slot->old_until = rte_rdtsc() + GRACE_MS * load.tsc_hz / 1000;
+	slot->variant++;
+	slot->port = port_of(slot, number);
+	slot->sent = 0;
+	slot->heard = false; /* there: it hurries until it is answered */
+	load.counters.nat_moved++;
 }
 
 static void read_answers(void)

@@ -17,6 +17,17 @@ static uint16_t get16(const uint8_t *at)
 	return (uint16_t)(at[0] << 8 | at[1]);
 }
 
+/* Of the addresses that only IPv6 has between them nothing else is looked at: there are no others. */
+static uint32_t to_address(const uint8_t *frame)
+{
+	return get32(frame + (load.ipv6 ? 42 : 30));
+}
+
+static uint16_t to_port(const uint8_t *frame)
+{
+	return get16(frame + load.payload_at - 6);
+}
+
 /* One frame at once, outside of what is staged: hearing may happen in the middle of sending that. */
 static void send_now(struct rte_mbuf *mbuf)
 {
@@ -46,6 +57,56 @@ static void answer_arp(const uint8_t *frame)
 	memcpy(f + 22, our_mac, 6);
 	memcpy(f + 28, frame + 38, 4);
 	memcpy(f + 32, frame + 22, 10);
+	send_now(mbuf);
+	load.asked_for_gateway = true;
+}
+
+static uint16_t checksum6(const uint8_t *ip, unsigned int len)
+{
+	uint32_t sum = len + ip[6];
+
+	for (unsigned int i = 8; i < 40 + len; i += 2)
+		sum += get16(ip + i);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t) ~(sum + (sum >> 16));
+}
+
+/* A neighbour solicitation for the gateway (RFC 4861 4.3) is answered (4.4). */
+static void answer_solicitation(const uint8_t *frame)
+{
+	static const uint8_t our_mac[6] = {2, 0, 0, 0, 0, 2};
+	struct rte_mbuf *mbuf;
+	uint8_t gateway[16], *f;
+	uint16_t sum;
+
+	frame_address6(gateway, GATEWAY_ADDRESS);
+	if (memcmp(frame + 62, gateway, sizeof(gateway)) != 0)
+		return;
+	mbuf = rte_pktmbuf_alloc(load.pool);
+	if (mbuf == NULL)
+		return;
+	mbuf->data_len = 86;
+	mbuf->pkt_len = 86;
+	f = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	memset(f, 0, 86);
+	memcpy(f, frame + 6, 6);
+	memcpy(f + 6, our_mac, 6);
+	memcpy(f + 12, frame + 12, 2);
+	f[14] = 0x60;
+	f[19] = 32;
+	f[20] = 58;
+	f[21] = 255;
+	memcpy(f + 22, gateway, sizeof(gateway));
+	memcpy(f + 38, frame + 22, 16);
+	f[54] = 136;
+	f[58] = 0x60; /* solicited, override */
+	memcpy(f + 62, gateway, sizeof(gateway));
+	f[78] = 2;
+	f[79] = 1;
+	memcpy(f + 80, our_mac, 6);
+	sum = checksum6(f + 14, 32);
+	f[56] = (uint8_t)(sum >> 8);
+	f[57] = (uint8_t)sum;
 	send_now(mbuf);
 	load.asked_for_gateway = true;
 }
@@ -96,10 +157,10 @@ static void complain(const char *what, uint32_t number, const uint8_t *frame, ui
 
 	if (load.examples++ >= EXAMPLES)
 		return;
-	if (len == RTP_FRAME_SIZE)
-		mark_read(frame + 54, &mark);
-	fprintf(stderr, "voxlane-load: %s: to %08x port %u (o%u), marked %x life %u seq %u\n", what, get32(frame + 30),
-		get16(frame + 36), number, mark.call, mark.life, mark.seq);
+	if (len == load.payload_at + RTP_SIZE + MARK_SIZE)
+		mark_read(frame + load.payload_at + RTP_SIZE, &mark);
+	fprintf(stderr, "voxlane-load: %s: to %08x port %u (o%u), marked %x life %u seq %u\n", what, to_address(frame),
+		to_port(frame), number, mark.call, mark.life, mark.seq);
 }
 
 static bool is_silence(const uint8_t *payload)
@@ -131,19 +192,19 @@ static void hear_rtp(const uint8_t *frame, uint32_t len, uint64_t now)
 {
 	struct load_counters *counters = &load.counters;
 	uint32_t number = 0, foreign;
-	struct slot *slot = slot_at(get32(frame + 30), get16(frame + 36), now, &number);
-	const uint8_t *payload = frame + 54;
+	struct slot *slot = slot_at(to_address(frame), to_port(frame), now, &number);
+	const uint8_t *payload = frame + load.payload_at + RTP_SIZE;
 	struct mark mark, said;
 
 	counters->down++;
-	counters->down_bytes += len - 54;
+	counters->down_bytes += len - load.payload_at - RTP_SIZE;
 	if (slot == NULL) {
 		counters->to_strangers++;
 		complain("sent to a stranger", number, frame, len);
 		return;
 	}
-	if (len != RTP_FRAME_SIZE) {
-		counters->down_foreign_bytes += len - 54;
+	if (len != load.payload_at + RTP_SIZE + MARK_SIZE) {
+		counters->down_foreign_bytes += len - load.payload_at - RTP_SIZE;
 		complain("a packet of odd length", number, frame, len);
 		return;
 	}
@@ -166,10 +227,16 @@ static void hear_rtp(const uint8_t *frame, uint32_t len, uint64_t now)
 
 void hear_frame(const uint8_t *frame, uint32_t len, uint64_t now)
 {
-	if (len >= 42 && get16(frame + 12) == 0x0806)
+	uint16_t type = len >= 42 ? get16(frame + 12) : 0;
+
+	if (type == 0x0806)
 		answer_arp(frame);
-	else if (len > 54 && get16(frame + 12) == 0x0800 && frame[14] == 0x45 && frame[23] == 17)
+	else if (!load.ipv6 && type == 0x0800 && len > 54 && frame[14] == 0x45 && frame[23] == 17)
 		hear_rtp(frame, len, now);
+	else if (load.ipv6 && type == 0x86dd && len > 74 && frame[20] == 17)
+		hear_rtp(frame, len, now);
+	else if (load.ipv6 && type == 0x86dd && len >= 78 && frame[20] == 58 && frame[54] == 135)
+		answer_solicitation(frame);
 	else
 		load.counters.down_other++;
 }

@@ -10,6 +10,7 @@
 #define LEARN_COUNT   400u
 #define ESTABLISHED   50u
 #define HURRY_SIZE    16384u
+#define NAT_QUIET_MS  120u /* before a caller is back from another port: a stream that is heard is not replaced */
 #define DISORDER      128u /* one visit in so many sends twice, one sends in the wrong order */
 
 static const uint8_t our_mac[6] = {2, 0, 0, 0, 0, 2}, their_mac[6] = {2, 0, 0, 0, 0, 1};
@@ -34,11 +35,56 @@ static void put32(uint8_t *at, uint32_t value)
 	put16(at + 2, (uint16_t)value);
 }
 
+void frame_address6(uint8_t bytes[16], uint32_t address)
+{
+	memset(bytes, 0, 16);
+	put16(bytes, 0xfd77);
+	put32(bytes + 4, address);
+	bytes[15] = 1;
+}
+
+static uint32_t sum16(const uint8_t *bytes, unsigned int size, uint32_t sum)
+{
+	for (unsigned int i = 0; i + 1 < size; i += 2)
+		sum += (uint32_t)bytes[i] << 8 | bytes[i + 1];
+	return size % 2 != 0 ? sum + ((uint32_t)bytes[size - 1] << 8) : sum;
+}
+
+static uint16_t fold(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t) ~(sum + (sum >> 16));
+}
+
+static void put_ipv4(uint8_t *ip, const struct frame *frame, uint16_t udp_len)
+{
+	put16(ip - 2, 0x0800);
+	memset(ip, 0, 20);
+	ip[0] = 0x45;
+	put16(ip + 2, (uint16_t)(20 + udp_len));
+	put16(ip + 6, 0x4000);
+	ip[8] = 64;
+	ip[9] = 17;
+	put32(ip + 12, frame->source);
+	put32(ip + 16, frame->destination);
+	put16(ip + 10, fold(sum16(ip, 20, 0)));
+}
+
+static void put_ipv6(uint8_t *ip, const struct frame *frame, uint16_t udp_len)
+{
+	put16(ip - 2, 0x86dd);
+	put32(ip, 0x60000000);
+	put16(ip + 4, udp_len);
+	ip[6] = 17;
+	ip[7] = 64;
+	frame_address6(ip + 8, frame->source);
+	frame_address6(ip + 24, frame->destination);
+}
+
 uint8_t *frame_new(struct rte_mbuf **mbuf, const struct frame *frame, uint16_t payload_len)
 {
-	uint16_t len = (uint16_t)(42 + payload_len);
-	uint32_t sum = 0;
-	uint8_t *f;
+	uint16_t len = (uint16_t)(load.payload_at + payload_len), udp_len = (uint16_t)(8 + payload_len);
+	uint8_t *f, *udp;
 
 	*mbuf = rte_pktmbuf_alloc(load.pool);
 	if (*mbuf == NULL)
@@ -48,29 +94,35 @@ uint8_t *frame_new(struct rte_mbuf **mbuf, const struct frame *frame, uint16_t p
 	f = rte_pktmbuf_mtod(*mbuf, uint8_t *);
 	memcpy(f, their_mac, 6);
 	memcpy(f + 6, our_mac, 6);
-	put16(f + 12, 0x0800);
-	memset(f + 14, 0, 28);
-	f[14] = 0x45;
-	put16(f + 16, (uint16_t)(len - 14));
-	put16(f + 20, 0x4000);
-	f[22] = 64;
-	f[23] = 17;
-	put32(f + 26, frame->source);
-	put32(f + 30, frame->destination);
-	for (unsigned int i = 14; i < 34; i += 2)
-		sum += (uint32_t)f[i] << 8 | f[i + 1];
-	sum = (sum & 0xffff) + (sum >> 16);
-	put16(f + 24, (uint16_t) ~(sum + (sum >> 16)));
-	put16(f + 34, frame->source_port);
-	put16(f + 36, frame->destination_port);
-	put16(f + 38, (uint16_t)(8 + payload_len));
-	return f + 42;
+	if (load.ipv6)
+		put_ipv6(f + 14, frame, udp_len);
+	else
+		put_ipv4(f + 14, frame, udp_len);
+	udp = f + load.payload_at - 8;
+	put16(udp, frame->source_port);
+	put16(udp + 2, frame->destination_port);
+	put16(udp + 4, udp_len);
+	put16(udp + 6, 0);
+	return udp + 8;
+}
+
+void frame_done(struct rte_mbuf *mbuf)
+{
+	uint8_t *f = rte_pktmbuf_mtod(mbuf, uint8_t *), *udp = f + load.payload_at - 8;
+	unsigned int udp_len = (unsigned int)rte_pktmbuf_data_len(mbuf) - load.payload_at + 8;
+	uint16_t sum;
+
+	if (!load.ipv6)
+		return;
+	/* The pseudo header is the two addresses, length and protocol (RFC 8200 8.1). */
+	sum = fold(sum16(udp, udp_len, sum16(f + 22, 32, udp_len + 17)));
+	put16(udp + 6, sum != 0 ? sum : 0xffff);
 }
 
 struct rte_mbuf *frame_rtp(const struct frame *frame, const struct mark *mark)
 {
 	struct rte_mbuf *mbuf;
-	uint8_t *rtp = frame_new(&mbuf, frame, 12 + MARK_SIZE);
+	uint8_t *rtp = frame_new(&mbuf, frame, RTP_SIZE + MARK_SIZE);
 
 	if (rtp == NULL)
 		return NULL;
@@ -78,7 +130,8 @@ struct rte_mbuf *frame_rtp(const struct frame *frame, const struct mark *mark)
 	put16(rtp + 2, frame->seq);
 	put32(rtp + 4, frame->timestamp);
 	put32(rtp + 8, frame->ssrc);
-	mark_write(rtp + 12, MARK_UP, mark);
+	mark_write(rtp + RTP_SIZE, MARK_UP, mark);
+	frame_done(mbuf);
 	return mbuf;
 }
 
@@ -200,6 +253,14 @@ static void visit(uint32_t number)
 			load.moves_credit--;
 			calls_move(number);
 		}
+		if (load.nats_credit >= 1 && slot->kind == KIND_LEARN && slot->heard && hurry_count < HURRY_SIZE) {
+			load.nats_credit--;
+			calls_nat(number);
+			slot->hurried = true;
+			hurry[(hurry_head + hurry_count++) % HURRY_SIZE] = (struct hurry){
+				.slot = number, .life = slot->life, .due = rte_rdtsc() + NAT_QUIET_MS * load.tsc_hz / 1000};
+			return;
+		}
 	}
 	send_next(number, slot);
 }
@@ -230,6 +291,7 @@ unsigned int send_run(uint64_t now)
 	load.credit_tsc = now;
 	load.churn_credit += load.churn * elapsed;
 	load.moves_credit += load.moves * elapsed;
+	load.nats_credit += load.nats * elapsed;
 	/* Not running for a while is made up for slowly: a burst of everything at once says nothing about calls. */
 	if (now - load.due > load.rotation_tsc && load.due < now) {
 		load.due = now - load.rotation_tsc / 4;

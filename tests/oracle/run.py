@@ -71,8 +71,8 @@ class Peer:
         self.popen.wait()
 
 
-def configuration(directory, sessions):
-    return {
+def configuration(directory, sessions, ipv6=False, nat=False):
+    value = {
         "listen": {"address": "10.77.0.1", "prefix_length": 24, "gateway": "10.77.0.254", "rtp_port": 5004, "dedicated_ports": [20000, 65535]},
         "trunks": [
             {"name": "exact", "sources": ["10.128.0.0/10"]},
@@ -87,6 +87,13 @@ def configuration(directory, sessions):
         "drain": {"timeout_s": 0},
         "log": {"level": "warning"},
     }
+    if ipv6:  # an IPv4 address is bytes 4 to 7 of fd77::1, as load_send.c has it
+        value["listen6"] = {"address": "fd77:0:a4d:1::1", "prefix_length": 56, "gateway": "fd77:0:a4d:fe::1"}
+        for trunk, source in zip(value["trunks"], ("fd77:0:a80::/42", "fd77:0:ac0::/43", "fd77:0:ae0::/43")):
+            trunk["sources"] = [source]
+    if nat:
+        value["trunks"][1]["allow_nat_rebind"] = True
+    return value
 
 
 class Oracle:
@@ -105,7 +112,7 @@ class Oracle:
     def start(self):
         o, d = self.options, self.directory
         sessions = o.calls + HEADROOM
-        config = stage.write_json(d / "voxlane.json", configuration(d, sessions))
+        config = stage.write_json(d / "voxlane.json", configuration(d, sessions, o.ipv6, o.nats > 0))
         cpus = f"(0-{os.cpu_count() - 1})"
         memory = 384 + sessions * 4608 // (1 << 20)
         memif = f"socket={d}/memif.sock,socket-abstract=no,rsize={o.link_size}"
@@ -124,7 +131,7 @@ class Oracle:
             worker.answer()
         self.load = Peer(d, "load", [BUILD / "tests/oracle/voxlane-load", "--lcores", f"0@{cpus}", "--no-pci", "--no-huge", "--no-shconf",
                                      "--no-telemetry", "-m", 192, "--file-prefix", f"{self.prefix}l", "--vdev",
-                                     f"net_memif0,role=client,mac=02:00:00:00:00:02,{memif}", "--", d / "control.sock", o.calls, o.pace])
+                                     f"net_memif0,role=client,mac=02:00:00:00:00:02,{memif}", "--", d / "control.sock", o.calls, o.pace, 6 if o.ipv6 else 4])
         self.load.answer()
 
     def _fail_if_ended(self):
@@ -186,15 +193,15 @@ class Oracle:
         return {part: {key: value if key in level or key.endswith("_us") else value - before[part][key] for key, value in numbers.items()}
                 for part, numbers in after.items()}
 
-    def measure(self, name, seconds, attack="none", churn=0, moves=0):
+    def measure(self, name, seconds, attack="none", churn=0, moves=0, nats=0):
         before = self.settle()
         for peer in [self.load, *self.workers]:
             peer.tell("reset")
         pps = self.options.attack_pps if attack != "none" else 0
-        self.load.tell(f"attack-pps {pps}", f"attack {attack}", f"churn {churn}", f"moves {moves}", "resume")
+        self.load.tell(f"attack-pps {pps}", f"attack {attack}", f"churn {churn}", f"moves {moves}", f"nats {nats}", "resume")
         time.sleep(seconds)
-        self.load.tell("attack none", "churn 0", "moves 0")
-        if churn or moves:
+        self.load.tell("attack none", "churn 0", "moves 0", "nats 0")
+        if churn or moves or nats:
             time.sleep(1 + 0.2 * self.options.pace)  # the last trails and set-ups
         self.load.tell("pause")
         return self.note(name, self.difference(before, self.settle()), seconds)
@@ -301,6 +308,8 @@ def parse(arguments=None):
     parser.add_argument("--pace", type=float, default=1, help="slow-down: a packet every 20 ms times this from each call")
     parser.add_argument("--churn", type=float, default=200, help="calls that end and begin again, a second, in the churn phases")
     parser.add_argument("--moves", type=float, default=20, help="calls whose port signalling changes, a second, in the churn phases")
+    parser.add_argument("--nats", type=float, default=0, help="callers of unknown port whose port changes unsignalled, a second (allow_nat_rebind), in a phase of its own")
+    parser.add_argument("--ipv6", action="store_true", help="all of it over IPv6 (but for what is malformed)")
     parser.add_argument("--attack", default="all", help="all, none, or names with commas: " + ", ".join(ATTACKS + ["mixed"]))
     parser.add_argument("--attack-pps", type=int, default=50000)
     parser.add_argument("--workers", type=int, default=2)
@@ -324,6 +333,10 @@ def run(options):
         oracle.set_up()
         if options.churn or options.moves:
             oracle.measure("churn", options.seconds, churn=options.churn, moves=options.moves)
+        if options.nats:
+            phase = oracle.measure("nat", options.seconds, nats=options.nats)
+            if not phase["load"]["nat_moved"] or phase["lost"] > 10 * phase["load"]["nat_moved"]:
+                wrong.append(f"nat: {phase['lost']} packets lost by {phase['load']['nat_moved']} callers from a new port")
         quiet = oracle.measure("quiet", options.seconds)
         for attack in attacks:
             # An attack that harms does so every time; a machine that was busy elsewhere does not.

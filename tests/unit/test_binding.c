@@ -718,6 +718,23 @@ START_TEST(test_binding_nat_rebind_is_evicted_by_signalling)
 }
 END_TEST
 
+/* Where a call was signalled nobody else learns, however long it is elsewhere; it may come back, and a new call may be signalled there. */
+START_TEST(test_binding_nat_rebind_keeps_its_home)
+{
+	begin(0, "10.77.0.2", 18920, F_NAT, 0);
+	packet("10.77.0.2", 18920, 77, 1, 0);
+	stream("10.77.0.2", 40000, 77, 4, 100, true);
+	expect_session(BIND, 0);
+	begin(1, "10.77.0.2", UNKNOWN, F_UNKNOWN, 200);
+	stream("10.77.0.2", 18920, 99, 8, 100000, false);
+	expect_drop(INIT_AMBIGUOUS);
+	begin(2, "10.77.0.2", 40000, 0, 101000);
+	ck_assert(verdict.evicted && verdict.evicted_session.index == 0);
+	packet("10.77.0.2", 18920, 99, 20, 102000);
+	expect_session(BIND, 0);
+}
+END_TEST
+
 /*
  * Back where it was signalled, the call has not learned its source: signalling of another call there makes two, and evicts
  * nobody.
@@ -757,6 +774,6 @@ int main(void)
 	group(suite, "relock", test_binding_relock, test_binding_relock_refused_while_heard, test_binding_relock_competing);
 	group(suite, "nat-rebind", test_binding_nat_rebind, test_binding_nat_rebind_only_if_unique,
 		test_binding_nat_rebind_refused_while_heard, test_binding_nat_rebind_is_evicted_by_signalling,
-		test_binding_nat_rebind_and_back);
+		test_binding_nat_rebind_keeps_its_home, test_binding_nat_rebind_and_back);
 	return unit_run(suite);
 }
