@@ -66,6 +66,12 @@ static const char *judge_arguments(enum tool_kind kind, const cJSON *args)
 	if (kind == TOOL_TRANSFER_CALL &&
 		(destination == NULL || destination[0] == '\0' || strlen(destination) > TOOL_DESTINATION_MAX))
 		return "destination must be a text of 1 to 256 bytes";
+	if (kind == TOOL_SEND_DTMF) {
+		const char *digits = cJSON_GetStringValue(member(args, "digits"));
+
+		if (digits == NULL || !tools_valid_digits(digits))
+			return "digits must be 1 to 32 of 0-9, *, #, A-D";
+	}
 	if (kind == TOOL_HOLD && !cJSON_IsBool(member(args, "on")))
 		return "on must be true or false";
 	return NULL;
@@ -106,6 +112,17 @@ static void begin_ending(struct call *call, struct tool_call *tool, uint64_t now
 			"{\"output\":\"Say goodbye now. The call ends when the caller has heard it.\"}", false);
 }
 
+/* The data plane sends the keys and answers as the platform does. */
+static void send_dtmf(struct call *call, struct tool_call *tool, const cJSON *args)
+{
+	cJSON *body = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(body, "session", call->uuid);
+	cJSON_AddStringToObject(body, "id", tool->id);
+	cJSON_AddStringToObject(body, "digits", cJSON_GetStringValue(member(args, "digits")));
+	dataplane_link_say(call->worker->link, "dtmf", body);
+}
+
 static void carry_out(struct call *call, struct tool_call *tool, const struct tool *declared, const cJSON *args, uint64_t now_ms)
 {
 	const char *why = declared == NULL ? "this function does not exist" : judge_arguments(tool->kind, args);
@@ -114,6 +131,8 @@ static void carry_out(struct call *call, struct tool_call *tool, const struct to
 		tool_ledger_fail(&call->tools, tool->id, why);
 	else if (tool->kind == TOOL_END_CALL)
 		begin_ending(call, tool, now_ms);
+	else if (tool->kind == TOOL_SEND_DTMF)
+		send_dtmf(call, tool, args);
 	else if (!call->attached && !call->orphan_until_ms)
 		tool_ledger_fail(&call->tools, tool->id, "nobody is there to carry it out");
 	else

@@ -317,6 +317,18 @@ static int read_tool_result(struct dataplane_link *link, const cJSON *body, stru
 	return 0;
 }
 
+static int read_pause(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
+{
+	const char *uuid;
+	int64_t ms = 0;
+
+	if (read_uuid(body, "pause", &uuid, error) != 0 ||
+		vl_json_required(vl_json_get_integer(body, "pause", "ms", 0, 60000, &ms, error), "pause", "ms", error) != 0)
+		return -EINVAL;
+	link->handler->pause(link->context, uuid, (uint32_t)ms);
+	return 0;
+}
+
 /* A request about one call. One that is wrong costs that call only, so it is logged and the link stays. */
 static int read_request(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
 {
@@ -328,6 +340,8 @@ static int read_request(struct dataplane_link *link, const cJSON *body, struct v
 		result = read_close(link, body, error);
 	else if (strcmp(body->string, "hold") == 0)
 		result = read_hold(link, body, error);
+	else if (strcmp(body->string, "pause") == 0)
+		result = read_pause(link, body, error);
 	else if (strcmp(body->string, "tool_result") == 0)
 		result = read_tool_result(link, body, error);
 	else

@@ -35,6 +35,8 @@ struct dataplane_handler {
 	void (*open)(void *context, const struct dataplane_open *open);
 	void (*close)(void *context, const char *uuid, const char *reason);
 	void (*hold)(void *context, const char *uuid, bool held);
+	/* Nothing of the voice is played for so long. */
+	void (*pause)(void *context, const char *uuid, uint32_t ms);
 	/* What a function that the model called came to: an object, or `error` when that is not NULL. Borrowed. */
 	void (*tool_result)(void *context, const char *uuid, const char *id, const cJSON *result, const char *error);
 	/* The data plane is gone; only after welcome(). */

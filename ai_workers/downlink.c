@@ -190,6 +190,13 @@ void downlink_resume(struct downlink *d)
 	d->mark_due = d->complete;
 }
 
+void downlink_wait(struct downlink *d, uint32_t ms, uint64_t now_ms)
+{
+	if (d->play_end_ms < now_ms)
+		d->play_end_ms = now_ms;
+	d->play_end_ms += ms;
+}
+
 void downlink_turn_complete(struct downlink *d)
 {
 	d->muted_until_ms = 0;

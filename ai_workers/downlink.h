@@ -91,6 +91,9 @@ bool downlink_pause(struct downlink *downlink, uint64_t now_ms);
 /* It was nothing: play on from where it stopped. Worker loop. */
 void downlink_resume(struct downlink *downlink);
 
+/* The data plane plays nothing for `ms`: so much later it wants the next frame. Worker loop. */
+void downlink_wait(struct downlink *downlink, uint32_t ms, uint64_t now_ms);
+
 /* The turn is over on the service's side; audio after it is a new turn's. Worker loop. */
 void downlink_turn_complete(struct downlink *downlink);
 

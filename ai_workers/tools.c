@@ -36,8 +36,9 @@ static const struct vl_setting key_element[] = {{.name = "",
 const struct vl_setting tools_table[] = {
 	{ROW("name", name, STRING), .required = true, .min = 1, .valid = tools_valid_name, .expected = NAME_EXPECTED,
 		.reloadable = true,
-		.meaning = "name of the function; `end_call`, `transfer_call` and `hold` are built in and need nothing "
-			   "else"},
+		.meaning =
+			"name of the function; `end_call`, `transfer_call`, `send_dtmf` and `hold` are built in and need nothing "
+			"else"},
 	{.name = "description",
 		.type = VL_SETTING_STRING,
 		.offset = offsetof(struct tool, description),
@@ -74,6 +75,9 @@ static const struct {
 		"Transfers the caller to another destination. Announce the transfer before calling it.",
 		"{\"type\":\"OBJECT\",\"properties\":{\"destination\":{\"type\":\"STRING\","
 		"\"description\":\"Phone number, extension or name of the destination.\"}},\"required\":[\"destination\"]}"},
+	{"send_dtmf", TOOL_SEND_DTMF, "Sends touch tones (DTMF) on the line, for example to use the menu of an automatic system.",
+		"{\"type\":\"OBJECT\",\"properties\":{\"digits\":{\"type\":\"STRING\","
+		"\"description\":\"The keys in their order: 0-9, *, #, A-D; at most 32.\"}},\"required\":[\"digits\"]}"},
 	{"hold", TOOL_HOLD, "Puts the caller on hold, or takes the caller back from hold.",
 		"{\"type\":\"OBJECT\",\"properties\":{\"on\":{\"type\":\"BOOLEAN\","
 		"\"description\":\"true: put on hold; false: take back.\"}},\"required\":[\"on\"]}"},

@@ -26,6 +26,7 @@ enum tool_kind {
 	TOOL_FUNCTION, /* the platform's */
 	TOOL_END_CALL,
 	TOOL_TRANSFER_CALL,
+	TOOL_SEND_DTMF,
 	TOOL_HOLD,
 };
 

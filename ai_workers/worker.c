@@ -325,6 +325,16 @@ static void on_hold(void *context, const char *uuid, bool held)
 		uplink_hold(&call->uplink, held);
 }
 
+static void on_pause(void *context, const char *uuid, uint32_t ms)
+{
+	struct worker *w = context;
+	struct call *call;
+
+	HASH_FIND_STR(w->calls, uuid, call);
+	if (call != NULL)
+		downlink_wait(&call->downlink, ms, vl_clock_ms());
+}
+
 static void on_tool_result(void *context, const char *uuid, const char *id, const cJSON *result, const char *error)
 {
 	struct worker *w = context;
@@ -351,6 +361,7 @@ static const struct dataplane_handler link_handler = {.welcome = on_welcome,
 	.open = on_open,
 	.close = on_close,
 	.hold = on_hold,
+	.pause = on_pause,
 	.tool_result = on_tool_result,
 	.lost = on_link_lost};
 

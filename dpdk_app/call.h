@@ -47,6 +47,7 @@ struct call {
 	bool caller_text_open, model_text_open;			      /* more of it is to come */
 	struct call_record *record;				      /* call_records.c; NULL: none is kept */
 
+	uint32_t digits_sent;	    /* keys handed to its lcore */
 	struct tool_request *tools; /* functions its model asked for (tool_requests.h) */
 
 	/* calls.c only */

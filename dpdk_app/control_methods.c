@@ -351,6 +351,7 @@ const struct control_socket_method control_methods[] = {
 	{"session.delete", session_delete},
 	{"session.get", session_get},
 	{"session.list", session_list},
+	{"session.send_dtmf", tool_control_send_dtmf},
 	{"tool.result", tool_control_result},
 	{"worker.list", worker_list},
 	{"system.info", system_info},

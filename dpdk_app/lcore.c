@@ -185,12 +185,14 @@ static void command_start(struct lcore *lcore, const struct lcore_command *comma
 	sender->generation = command->session.generation;
 	sender->attachment = command->attachment;
 	sender->drained_pending = false;
+	sender->event_active = false;
+	telephone_event_reset(&session->event);
 	playout_start(&session->playout, command->start.ssrc, command->start.seq, command->start.timestamp,
 		command->start.payload_type, (enum playout_idle)command->start.idle);
 	wheel_insert(lcore_private(lcore)->wheel, command->session.index);
 }
 
-/* TARGET, STREAM, STOP and REATTACH, of a call that is on the wheel. */
+/* TARGET, STREAM, EVENT, STOP and REATTACH, of a call that is on the wheel. */
 static void command_playout(struct lcore *lcore, const struct lcore_command *command, struct session *session)
 {
 	switch (command->type) {
@@ -199,6 +201,13 @@ static void command_playout(struct lcore *lcore, const struct lcore_command *com
 		break;
 	case LCORE_PLAYOUT_STREAM:
 		playout_restream(&session->playout, command->start.ssrc, command->start.seq, command->start.timestamp);
+		telephone_event_restream(&session->event);
+		session->sender.event_active = telephone_event_is_active(&session->event);
+		break;
+	case LCORE_PLAYOUT_EVENT:
+		telephone_event_push(&session->event, command->event.payload_type, command->event.codes,
+			command->event.count <= TELEPHONE_EVENT_DIGITS_MAX ? command->event.count : TELEPHONE_EVENT_DIGITS_MAX);
+		session->sender.event_active = telephone_event_is_active(&session->event);
 		break;
 	case LCORE_PLAYOUT_STOP:
 		wheel_remove(lcore_private(lcore)->wheel, command->session.index);

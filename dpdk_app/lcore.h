@@ -33,6 +33,7 @@ enum lcore_command_type {
 	LCORE_PLAYOUT_START,	/* put the call on the wheel; `start` */
 	LCORE_PLAYOUT_TARGET,	/* new headers (remote moved, neighbour resolved); `target` */
 	LCORE_PLAYOUT_STREAM,	/* go on as another RTP stream; `start.ssrc`, `.seq` and `.timestamp` */
+	LCORE_PLAYOUT_EVENT,	/* keys to be sent; `event` */
 	LCORE_PLAYOUT_STOP,	/* take it off the wheel */
 	LCORE_PLAYOUT_REATTACH, /* a new worker took the call */
 	LCORE_WORKER_ATTACH,	/* `worker`: start using this channel's rings of ours */
@@ -64,6 +65,10 @@ struct lcore_command {
 			uint16_t seq;
 			uint8_t payload_type, idle;
 		} start;
+		struct {
+			uint8_t payload_type, count;
+			uint8_t codes[TELEPHONE_EVENT_DIGITS_MAX];
+		} event;
 		struct lcore_target target;
 		struct vl_channel *worker; /* owned by the control thread; alive until a grace period after DETACH */
 	};

@@ -275,7 +275,12 @@ static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf,
 			report_drained(lcore, index, session);
 		return false;
 	}
-	playout_beat(&session->playout, &packet);
+	if (unlikely(session->sender.event_active)) {
+		telephone_event_beat(&session->event, &session->playout, &packet);
+		session->sender.event_active = telephone_event_is_active(&session->event);
+	} else {
+		playout_beat(&session->playout, &packet);
+	}
 	if (packet.action != PLAYOUT_SEND_NOTHING) {
 		if (unlikely(mbuf == NULL)) {
 			lcore_drop(lcore, DROP_TX_NO_BUFFER, 1);

@@ -146,7 +146,7 @@ void playout_skip(struct session_playout *playout)
 	playout->timestamp += PLAYOUT_SAMPLES;
 }
 
-void playout_beat(struct session_playout *playout, struct playout_packet *packet)
+static void begin_beat(const struct session_playout *playout, struct playout_packet *packet)
 {
 	packet->payload_type = playout->payload_type;
 	packet->marker = false;
@@ -155,18 +155,28 @@ void playout_beat(struct session_playout *playout, struct playout_packet *packet
 	packet->message_tsc = 0;
 	packet->seq = playout->seq;
 	packet->timestamp = playout->timestamp;
+}
+
+static void end_beat(struct session_playout *playout, struct playout_packet *packet)
+{
+	playout->timestamp += PLAYOUT_SAMPLES;
+	if (packet->action == PLAYOUT_SEND_NOTHING)
+		return;
+	if (!playout->started && packet->action != PLAYOUT_SEND_NOISE)
+		packet->marker = true;
+	playout->started = true;
+	playout->seq++;
+	add(playout->packets, 1);
+}
+
+void playout_beat(struct session_playout *playout, struct playout_packet *packet)
+{
+	begin_beat(playout, packet);
 	if (playout->count > 0)
 		beat_frame(playout, packet);
 	else
 		beat_idle(playout, packet);
-	playout->timestamp += PLAYOUT_SAMPLES;
-	if (packet->action != PLAYOUT_SEND_NOTHING) {
-		if (!playout->started && packet->action != PLAYOUT_SEND_NOISE)
-			packet->marker = true;
-		playout->started = true;
-		playout->seq++;
-		add(playout->packets, 1);
-	}
+	end_beat(playout, packet);
 	if (playout->marked && playout->mark_after == 0) {
 		packet->drained = true;
 		packet->drained_turn = playout->turn;
@@ -175,4 +185,25 @@ void playout_beat(struct session_playout *playout, struct playout_packet *packet
 		if (playout->count == 0)
 			playout->talking = false;
 	}
+}
+
+void playout_beat_event(struct session_playout *playout, struct playout_packet *packet, const uint8_t *payload, uint16_t len)
+{
+	begin_beat(playout, packet);
+	packet->action = PLAYOUT_SEND_EVENT;
+	packet->payload = payload;
+	packet->payload_len = len;
+	end_beat(playout, packet);
+}
+
+void playout_beat_quiet(struct session_playout *playout, struct playout_packet *packet)
+{
+	bool talking = playout->talking;
+
+	/* The voice is held back, it has not run dry. */
+	playout->talking = false;
+	begin_beat(playout, packet);
+	beat_idle(playout, packet);
+	end_beat(playout, packet);
+	playout->talking = talking;
 }

@@ -25,6 +25,7 @@ enum playout_action {
 	PLAYOUT_SEND_FRAME,   /* a frame from the queue */
 	PLAYOUT_SEND_SILENCE, /* an encoded silent frame */
 	PLAYOUT_SEND_NOISE,   /* a CN packet */
+	PLAYOUT_SEND_EVENT,   /* a telephone-event (telephone_event.h) */
 	PLAYOUT_SEND_NOTHING,
 };
 
@@ -97,3 +98,12 @@ void playout_skip(struct session_playout *playout);
 
 /* One 20 ms beat: what to send now. Always advances the timestamp; the sequence only with a packet. Owning lcore. */
 void playout_beat(struct session_playout *playout, struct playout_packet *packet);
+
+/*
+ * One beat that belongs to a telephone-event: its payload is sent in place of a frame, which waits, and a MARK is not reached. Owning
+ * lcore.
+ */
+void playout_beat_event(struct session_playout *playout, struct playout_packet *packet, const uint8_t *payload, uint16_t len);
+
+/* One beat of the pause behind a telephone-event: what is sent when nothing is queued, whatever is queued. Owning lcore. */
+void playout_beat_quiet(struct session_playout *playout, struct playout_packet *packet);

@@ -22,6 +22,7 @@
 #include "playout.h"
 #include "receive.h"
 #include "route.h"
+#include "telephone_event.h"
 
 #define SESSION_NO_WORKER ROUTE_NO_WORKER
 
@@ -39,6 +40,7 @@ struct session_sender {
 	uint8_t drained_flags; /* of it */
 	bool drained_pending;
 	uint8_t attachment; /* of the last START or REATTACH: the worker whose the queue and the turn are */
+	bool event_active;  /* a telephone-event has the next beat */
 	struct lcore_target target;
 } __rte_cache_aligned;
 
@@ -51,6 +53,7 @@ struct session {
 	struct session_receive receive; /* receive.h: the receiving lcore's */
 	struct session_sender sender;
 	struct session_playout playout;
+	struct telephone_event event __rte_cache_aligned; /* touched only while sender.event_active */
 } __rte_cache_aligned;
 
 struct session_table; /* rte_hash (RW_CONCURRENCY_LF) + storage + QSBR variable */

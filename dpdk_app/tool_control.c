@@ -200,3 +200,88 @@ int tool_control_result(void *context, const cJSON *params, cJSON **reply, struc
 	*reply = NULL;
 	return 0;
 }
+
+/* Hand keys to the call's lcore. Returns NULL, or why they are not sent, with the error code in *code. */
+static const char *send_keys(struct dataplane *dataplane, struct call *call, const char *digits, enum vl_json_rpc_code *code)
+{
+	const struct session *session = session_table_at(dataplane->table, call->ref.index);
+	uint32_t waiting = call->digits_sent - atomic_load_explicit(&session->event.done, memory_order_relaxed);
+	struct lcore_command command = {.type = LCORE_PLAYOUT_EVENT, .session = call->ref};
+	size_t len = strlen(digits);
+
+	*code = VL_JSON_RPC_INVALID_PARAMS;
+	if (len == 0 || len > TELEPHONE_EVENT_DIGITS_MAX)
+		return "must be 1 to 32 keys";
+	for (size_t i = 0; i < len; i++) {
+		if (telephone_event_code(digits[i]) < 0)
+			return "only the keys 0-9, *, # and A-D exist";
+		command.event.codes[i] = (uint8_t)telephone_event_code(digits[i]);
+	}
+	*code = VL_JSON_RPC_CONFLICT;
+	if (call->event_payload_type == 0)
+		return "telephone-event was not negotiated for this call";
+	*code = VL_JSON_RPC_EXHAUSTED;
+	if (waiting + len > TELEPHONE_EVENT_DIGITS_MAX)
+		return "too many keys wait already";
+	command.event.payload_type = call->event_payload_type;
+	command.event.count = (uint8_t)len;
+	if (commands_send(dataplane->commands, call->lcore, &command) < 0)
+		return "out of memory";
+	call->digits_sent += (uint32_t)len;
+	/* It shall not fill the queue meanwhile. */
+	workers_pause(dataplane->workers, call->worker, call, (uint32_t)len * TELEPHONE_EVENT_MS);
+	return NULL;
+}
+
+void tool_control_dtmf(void *context, struct call *call, const cJSON *message)
+{
+	const char *id = cJSON_GetObjectItemCaseSensitive(message, "id")->valuestring;
+	enum vl_json_rpc_code code;
+	const char *why = send_keys(context, call, cJSON_GetObjectItemCaseSensitive(message, "digits")->valuestring, &code);
+	cJSON *result = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(result, "output", "sent");
+	answer(context, call, id, why == NULL ? result : NULL, why);
+	cJSON_Delete(result);
+}
+
+struct dtmf_params {
+	char session[CALL_UUID_SIZE];
+	char digits[TELEPHONE_EVENT_DIGITS_MAX + 1];
+};
+
+static const struct vl_setting dtmf_table[] = {
+	{.name = "session",
+		.type = VL_SETTING_STRING,
+		.required = true,
+		VL_SETTING_FIELD(dtmf_params, session),
+		.min = 1,
+		.meaning = "UUID of the call"},
+	{.name = "digits",
+		.type = VL_SETTING_STRING,
+		.required = true,
+		VL_SETTING_FIELD(dtmf_params, digits),
+		.min = 1,
+		.meaning = "keys in their order: 0-9, *, #, A-D"},
+	{.name = NULL},
+};
+
+int tool_control_send_dtmf(void *context, const cJSON *params, cJSON **reply, struct vl_json_rpc_error *error)
+{
+	struct dataplane *dataplane = context;
+	struct dtmf_params p = {0};
+	enum vl_json_rpc_code code;
+	struct call *call;
+	const char *why;
+
+	if (vl_json_rpc_params(params, dtmf_table, &p, error) < 0)
+		return -EINVAL;
+	call = calls_find_uuid(dataplane->calls, p.session);
+	if (call == NULL)
+		return vl_json_rpc_fail(error, VL_JSON_RPC_NOT_FOUND, "session", "no call has the UUID '%s'", p.session);
+	why = send_keys(dataplane, call, p.digits, &code);
+	if (why != NULL)
+		return vl_json_rpc_fail(error, code, "digits", "%s", why);
+	*reply = NULL;
+	return 0;
+}

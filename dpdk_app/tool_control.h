@@ -23,5 +23,11 @@ bool tool_control_is_event(enum event event);
 /* The call lost its worker, and with it everything that was asked for. */
 void tool_control_lost(struct dataplane *dataplane, struct call *call);
 
+/* For struct workers_ops: the model wants keys pressed; the worker gets the function's result. `context` is the dataplane. */
+void tool_control_dtmf(void *context, struct call *call, const cJSON *message);
+
+/* The method session.send_dtmf. */
+int tool_control_send_dtmf(void *context, const cJSON *params, cJSON **result, struct vl_json_rpc_error *error);
+
 /* The method tool.result. */
 int tool_control_result(void *context, const cJSON *params, cJSON **result, struct vl_json_rpc_error *error);

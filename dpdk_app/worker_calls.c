@@ -310,4 +310,5 @@ const struct workers_ops worker_calls_ops = {
 	.transcript = transcript,
 	.event = event,
 	.end = end,
+	.dtmf = tool_control_dtmf,
 };

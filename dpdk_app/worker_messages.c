@@ -254,6 +254,20 @@ static int check_end(const cJSON *body, struct vl_error *error)
 		vl_json_get_string(body, "end", "reason", 1, CALL_TEXT_SIZE - 1, &reason, error), "end", "reason", error);
 }
 
+/* Keys that a function wants sent; `id` names its call for the answer. What the digits are worth is the receiver's to say. */
+static int check_dtmf(const cJSON *body, struct vl_error *error)
+{
+	static const char *const members[] = {"session", "id", "digits", NULL};
+	const char *text;
+
+	if (vl_json_only(body, "dtmf", members, error) < 0 || check_session(body, "dtmf", error) < 0 ||
+		vl_json_required(vl_json_get_string(body, "dtmf", "id", 1, TOOL_REQUEST_ID_SIZE - 1, &text, error), "dtmf", "id",
+			error) < 0)
+		return -EINVAL;
+	return vl_json_required(
+		vl_json_get_string(body, "dtmf", "digits", 0, VL_LINK_MESSAGE_MAX, &text, error), "dtmf", "digits", error);
+}
+
 cJSON *worker_message_turn(const cJSON *body, uint64_t now_ms)
 {
 	cJSON *copy = cJSON_Duplicate(body, true), *turn = cJSON_GetObjectItemCaseSensitive(copy, "turn");
@@ -282,6 +296,7 @@ static const struct {
 	[WORKER_MESSAGE_TRANSCRIPT] = {"transcript", check_transcript},
 	[WORKER_MESSAGE_EVENT] = {"event", check_event},
 	[WORKER_MESSAGE_END] = {"end", check_end},
+	[WORKER_MESSAGE_DTMF] = {"dtmf", check_dtmf},
 	[WORKER_MESSAGE_PING] = {"ping", NULL},
 	[WORKER_MESSAGE_PONG] = {"pong", NULL},
 };
@@ -403,6 +418,15 @@ char *worker_message_hold(const char *uuid, bool held)
 
 	cJSON_AddStringToObject(body, "session", uuid);
 	cJSON_AddBoolToObject(body, "held", held);
+	return finish(tree, body, 2);
+}
+
+char *worker_message_pause(const char *uuid, uint32_t ms)
+{
+	cJSON *body, *tree = begin("pause", &body);
+
+	cJSON_AddStringToObject(body, "session", uuid);
+	cJSON_AddNumberToObject(body, "ms", ms);
 	return finish(tree, body, 2);
 }
 

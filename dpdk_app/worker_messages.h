@@ -21,6 +21,7 @@ enum worker_message_kind {
 	WORKER_MESSAGE_TRANSCRIPT,
 	WORKER_MESSAGE_EVENT,
 	WORKER_MESSAGE_END,
+	WORKER_MESSAGE_DTMF,
 	WORKER_MESSAGE_PING,
 	WORKER_MESSAGE_PONG,
 };
@@ -61,6 +62,7 @@ char *worker_message_refused(const char *reason);
 char *worker_message_open(const struct call *call);
 char *worker_message_close(const char *uuid, const char *reason);
 char *worker_message_hold(const char *uuid, bool held);
+char *worker_message_pause(const char *uuid, uint32_t ms);
 char *worker_message_tool_result(const char *uuid, const char *id, const cJSON *result, const char *error);
 char *worker_message_ping(uint64_t number);
 char *worker_message_pong(uint64_t number);

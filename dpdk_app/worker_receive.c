@@ -51,6 +51,7 @@ static void take_attached(struct workers *workers, unsigned int slot, enum worke
 	case WORKER_MESSAGE_TRANSCRIPT:
 	case WORKER_MESSAGE_EVENT:
 	case WORKER_MESSAGE_END:
+	case WORKER_MESSAGE_DTMF:
 		call = own_call(workers, slot, body);
 		if (call == NULL)
 			break;
@@ -60,6 +61,8 @@ static void take_attached(struct workers *workers, unsigned int slot, enum worke
 			workers->ops.transcript(workers->context, call, body);
 		else if (kind == WORKER_MESSAGE_EVENT)
 			workers->ops.event(workers->context, call, body);
+		else if (kind == WORKER_MESSAGE_DTMF)
+			workers->ops.dtmf(workers->context, call, body);
 		else
 			workers->ops.end(workers->context, call, body);
 		break;

@@ -303,6 +303,12 @@ void workers_hold(struct workers *workers, unsigned int slot, const struct call 
 		worker_outbox_send(worker, worker_message_hold(call->uuid, call->held));
 }
 
+void workers_pause(struct workers *workers, unsigned int slot, const struct call *call, uint32_t ms)
+{
+	if (slot < WORKERS_SLOTS && workers->workers[slot].state == WORKER_ATTACHED)
+		worker_outbox_send(&workers->workers[slot], worker_message_pause(call->uuid, ms));
+}
+
 void workers_tool_result(struct workers *workers, unsigned int slot, const struct call *call, const char *id, const cJSON *result,
 	const char *error)
 {

@@ -98,6 +98,8 @@ struct workers_ops {
 	void (*event)(void *context, struct call *call, const cJSON *message);
 	/* The worker wants its call ended; the call may be gone when this returns. */
 	void (*end)(void *context, struct call *call, const cJSON *message);
+	/* The worker wants keys sent to the caller. */
+	void (*dtmf)(void *context, struct call *call, const cJSON *message);
 };
 
 struct workers_settings {
@@ -165,6 +167,9 @@ void workers_forget(struct workers *workers, struct call *call);
 void workers_open(struct workers *workers, unsigned int slot, struct call *call);
 void workers_close(struct workers *workers, unsigned int slot, const struct call *call, const char *reason);
 void workers_hold(struct workers *workers, unsigned int slot, const struct call *call);
+
+/* Tell a call's worker that nothing of the voice is played for so long. */
+void workers_pause(struct workers *workers, unsigned int slot, const struct call *call, uint32_t ms);
 
 /* Tell a call's worker what a function came to: an object, or `error` when `result` is NULL. */
 void workers_tool_result(struct workers *workers, unsigned int slot, const struct call *call, const char *id, const cJSON *result,

@@ -63,6 +63,10 @@ static void check(enum worker_message_kind kind, const cJSON *body)
 		check_text(body, "session", CALL_UUID_SIZE - 1);
 		check_text(body, "reason", CALL_TEXT_SIZE - 1);
 		break;
+	case WORKER_MESSAGE_DTMF:
+		check_text(body, "session", CALL_UUID_SIZE - 1);
+		check_text(body, "digits", VL_LINK_MESSAGE_MAX);
+		break;
 	case WORKER_MESSAGE_PING:
 	case WORKER_MESSAGE_PONG:
 		fuzz_check(cJSON_IsNumber(body) && body->valuedouble >= 0);

@@ -128,6 +128,13 @@ void tool_control_lost(struct dataplane *dataplane, struct call *call)
 	(void)call;
 }
 
+void tool_control_dtmf(void *context, struct call *call, const cJSON *message)
+{
+	(void)context;
+	(void)call;
+	(void)message;
+}
+
 void call_control_end(struct dataplane *dataplane, struct call *call, const char *reason)
 {
 	(void)dataplane;

@@ -27,7 +27,7 @@ static struct {
 	struct dataplane_open open;
 	char user[64];
 	bool held;
-	unsigned int tool_results;
+	unsigned int tool_results, pause_ms;
 	char tool_id[80], tool_text[256];
 	int result;
 } seen;
@@ -67,6 +67,12 @@ static void on_hold(void *context, const char *uuid, bool held)
 	seen.held = held;
 }
 
+static void on_pause(void *context, const char *uuid, uint32_t ms)
+{
+	(void)context;
+	seen.pause_ms += strcmp(uuid, UUID) == 0 ? ms : 0;
+}
+
 static void on_tool_result(void *context, const char *uuid, const char *id, const cJSON *result, const char *error)
 {
 	(void)context;
@@ -83,7 +89,7 @@ static void on_lost(void *context)
 	seen.losses++;
 }
 
-static const struct dataplane_handler handler = {on_welcome, on_open, on_close, on_hold, on_tool_result, on_lost};
+static const struct dataplane_handler handler = {on_welcome, on_open, on_close, on_hold, on_pause, on_tool_result, on_lost};
 
 static void turn(void)
 {
@@ -197,6 +203,8 @@ START_TEST(test_dataplane_link_requests)
 	ck_assert_str_eq(seen.tool_text, "{\"sun\":[1,true]}");
 	say("{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"call_2\",\"error\":\"rain\"}}");
 	ck_assert_str_eq(seen.tool_text, "rain");
+	say("{\"pause\":{\"session\":\"" UUID "\",\"ms\":400}}");
+	ck_assert_uint_eq(seen.pause_ms, 400);
 	say("{\"close\":{\"session\":\"" UUID "\",\"reason\":\"hangup\"}}");
 	ck_assert_uint_eq(seen.closes, 1);
 	say("{\"ping\":17}");
@@ -219,6 +227,8 @@ static const char *const wrong_requests[] = {
 	"{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"1\",\"result\":{},\"error\":\"x\"}}",
 	"{\"tool_result\":{\"session\":\"" UUID "\",\"id\":\"1\",\"result\":[]}}",
 	"{\"tool_result\":{\"session\":\"" UUID "\",\"result\":{}}}",
+	"{\"pause\":{\"session\":\"" UUID "\"}}",
+	"{\"pause\":{\"session\":\"" UUID "\",\"ms\":-1}}",
 	"{\"dance\":{}}",
 };
 

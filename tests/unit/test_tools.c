@@ -173,7 +173,7 @@ END_TEST
 /* The built-ins' own schemas are held to the same rules as everybody's. */
 START_TEST(test_tools_built_ins_are_valid)
 {
-	static const char *const names[] = {"end_call", "transfer_call", "hold"};
+	static const char *const names[] = {"end_call", "transfer_call", "send_dtmf", "hold"};
 	struct vl_errors errors;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

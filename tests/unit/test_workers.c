@@ -30,7 +30,7 @@ static struct {
 	struct vl_channel *channel[WORKERS_SLOTS];
 	bool detach_done;
 	int attach_result;
-	unsigned int attached, detach_asked, ready, lost, states, transcripts, events, ends;
+	unsigned int attached, detach_asked, ready, lost, states, transcripts, events, ends, dtmfs;
 	char log[512]; /* order of the ops */
 	char reason[WORKER_REASON_SIZE];
 } t;
@@ -110,6 +110,13 @@ static void fake_end(void *context, struct call *call, const cJSON *message)
 	t.ends++;
 }
 
+static void fake_dtmf(void *context, struct call *call, const cJSON *message)
+{
+	(void)context;
+	ck_assert_str_eq(cJSON_GetObjectItem(message, "session")->valuestring, call->uuid);
+	t.dtmfs++;
+}
+
 static const struct workers_ops fake_ops = {
 	.attach = fake_attach,
 	.detach = fake_detach,
@@ -119,6 +126,7 @@ static const struct workers_ops fake_ops = {
 	.transcript = fake_transcript,
 	.event = fake_event,
 	.end = fake_end,
+	.dtmf = fake_dtmf,
 };
 
 static struct config_shard shards[1]; /* in force while it has users */
@@ -360,13 +368,14 @@ START_TEST(test_workers_believe_only_the_owner_of_a_call)
 	say(two, "{\"transcript\": {\"session\": \"%s\", \"side\": \"caller\", \"text\": \"x\", \"final\": true}}", a->uuid);
 	say(two, "{\"event\": {\"session\": \"%s\", \"event\": \"interrupted\"}}", a->uuid);
 	say(two, "{\"end\": {\"session\": \"%s\", \"reason\": \"x\"}}", a->uuid);
+	say(two, "{\"dtmf\": {\"session\": \"%s\", \"id\": \"1\", \"digits\": \"1\"}}", a->uuid);
 	ck_assert_uint_eq(t.states, 1);
-	ck_assert_uint_eq(t.transcripts + t.events + t.ends, 0);
+	ck_assert_uint_eq(t.transcripts + t.events + t.ends + t.dtmfs, 0);
 	ck_assert_str_eq(a->state, "ready");
-	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 4);
+	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 5);
 	/* A call that just ended is no offence. */
 	say(two, "{\"event\": {\"session\": \"00000000-0000-4000-8000-000000000000\", \"event\": \"interrupted\"}}");
-	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 4);
+	ck_assert_uint_eq(workers_at(t.workers, b->worker)->messages_foreign, 5);
 	say(one, "{\"end\": {\"session\": \"%s\", \"reason\": \"the model ended the call\"}}", a->uuid);
 	ck_assert_uint_eq(t.ends, 1);
 	say(one, "{\"transcript\": {\"session\": \"%s\", \"side\": \"model\", \"text\": \"\", \"final\": false}}", a->uuid);
@@ -410,6 +419,7 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 		"{\"event\": {\"session\": \"%s\", \"event\": \"dtmf\", \"digit\": \"E\", \"duration_ms\": 1}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"dtmf\", \"digit\": \"12\", \"duration_ms\": 1}}",
 		"{\"event\": {\"session\": \"%s\", \"event\": \"dtmf\", \"digit\": \"1\"}}",
+		"{\"dtmf\": {\"session\": \"%s\", \"digits\": \"1\"}}",
 		"{\"end\": {\"session\": \"%s\"}}",
 		"{\"end\": {\"session\": \"%s\", \"reason\": \"\"}}",
 		"{\"end\": {\"session\": \"%s\", \"reason\": \"x\", \"now\": true}}",
@@ -427,7 +437,7 @@ START_TEST(test_workers_a_bad_message_costs_only_itself)
 		say(link, "%s", text);
 		ck_assert_uint_eq(workers_at(t.workers, 0)->messages_refused, i + 1);
 	}
-	ck_assert_uint_eq(t.states + t.transcripts + t.events + t.ends, 0);
+	ck_assert_uint_eq(t.states + t.transcripts + t.events + t.ends + t.dtmfs, 0);
 	say(link, "{\"state\": {\"session\": \"%s\", \"state\": \"failed\", \"reason\": \"quota\", \"code\": 1011}}", call->uuid);
 	ck_assert_uint_eq(t.states, 1);
 	close(link);
