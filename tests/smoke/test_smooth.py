@@ -80,9 +80,9 @@ class Storm(SmokeCase):
         s.start_plane(s.configuration(sessions={"max": 4096, "quarantine_s": 2, "media_timeout_s": 600}))
         s.start_worker("worker", people, "--capacity", "4000")
 
-    def open_connections(self, user):
-        key = self.scene.stats()["keys"][user]
-        return key["open"]
+    def wait_open(self, count, seconds=60):
+        """As the worker says: the emulator's statistics cost it too much to be asked often."""
+        stage.wait_for(lambda: self.worker_numbers()["sockets_open"] >= count, seconds, f"{count} connections", 0.1)
 
     def test_is_not_heard_by_those_who_kept_their_connection(self):
         s = self.scene
@@ -90,11 +90,13 @@ class Storm(SmokeCase):
         # Those that will fall need no media: a connection falls and is made again without.
         for number in range(self.LOST):
             s.create("lost", 10000 + 2 * number)
+            if number % 100 == 99:  # a new call waits ten seconds for its turn, no longer
+                self.wait_open(number - 50)
         said = scene.speech(s, "said.wav", scene.BOOK[1], rate=8000)
         seconds = self.BEFORE_S + self.AFTER_S + self.KEPT // 8 + self.LOST // 50
         placed = [calls.place(s, "kept", said, 40000 + 2 * number, 40000 + 2 * number, 1000 + number, "--repeat", 0, "--duration-s", seconds,
                               name=f"caller-{number}") for number in range(self.KEPT)]
-        stage.wait_for(lambda: self.open_connections("lost") == self.LOST and self.open_connections("kept") == self.KEPT, 60, "all connections", 0.2)
+        self.wait_open(self.LOST + self.KEPT)
         time.sleep(self.BEFORE_S)
         before = self.worker_numbers()
         underruns = [s.get(session)["send"]["underruns"] for session, _, _ in placed]
@@ -102,7 +104,7 @@ class Storm(SmokeCase):
         hit = stage.http_get_json(s.core, f"http://127.0.0.1:{s.stats_port}/control?fault-label=lost&now=close:1011:Internal%20error%20encountered.")
         self.assertEqual(hit["hit"], self.LOST)
         opened = before["sockets_opened"] + self.LOST
-        stage.wait_for(lambda: self.worker_numbers()["sockets_opened"] >= opened and self.open_connections("lost") == self.LOST, 30, "all of them to be back", 0.1)
+        stage.wait_for(lambda: self.worker_numbers()["sockets_opened"] >= opened, 30, "all of them to be back", 0.1)
         took = time.monotonic() - begun
         time.sleep(1)
         after = self.worker_numbers()
