@@ -436,6 +436,8 @@ static int check_files(struct users *users, struct vl_errors *errors)
 		vl_errors_add(errors, "gemini.ca_file", "%s", error.text);
 	else
 		r = users_vertex_load(users, errors);
+	if (r == 0)
+		r = users_find_projects(users, errors); /* by what was just loaded */
 	return r;
 }
 

@@ -22,10 +22,32 @@ static int compare_projects(const void *a, const void *b)
 	return order != 0 ? order : (*left > *right) - (*left < *right);
 }
 
+/* By what the service knows the user's project: the key, or with Vertex AI the billed project, "projects/P" of the resource. */
+static const char *identity(const struct user *user, size_t *len)
+{
+	const char *end = user->resource != NULL ? strstr(user->resource, "/locations/") : NULL;
+
+	if (user->api_key == NULL) {
+		*len = end != NULL ? (size_t)(end - user->resource) : 0;
+		return end != NULL ? user->resource : NULL;
+	}
+	*len = strlen(user->api_key);
+	return user->api_key;
+}
+
+static int compare_identities(const struct user *left, const struct user *right)
+{
+	size_t left_len, right_len;
+	const char *left_text = identity(left, &left_len), *right_text = identity(right, &right_len);
+	int order = memcmp(left_text, right_text, left_len < right_len ? left_len : right_len);
+
+	return order != 0 ? order : (left_len > right_len) - (left_len < right_len);
+}
+
 static int compare_keys(const void *a, const void *b)
 {
 	struct user *const *left = a, *const *right = b;
-	int order = strcmp((*left)->api_key, (*right)->api_key);
+	int order = compare_identities(*left, *right);
 
 	return order != 0 ? order : (*left > *right) - (*left < *right);
 }
@@ -102,18 +124,18 @@ static int join_key(struct users *users, struct user **from, struct user **to, s
 static int join_keys(struct users *users, struct vl_errors *errors)
 {
 	struct user **sorted = calloc(users->count, sizeof(*sorted));
-	size_t count = 0, from = 0;
+	size_t count = 0, from = 0, len;
 	int result = 0;
 
 	if (sorted == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < users->count; i++) {
-		if (users->users[i].api_key != NULL)
+		if (identity(&users->users[i], &len) != NULL)
 			sorted[count++] = &users->users[i];
 	}
 	qsort(sorted, count, sizeof(*sorted), compare_keys);
 	for (size_t i = 1; i <= count; i++) {
-		if (i < count && strcmp(sorted[i]->api_key, sorted[from]->api_key) == 0)
+		if (i < count && compare_identities(sorted[i], sorted[from]) == 0)
 			continue;
 		if (join_key(users, &sorted[from], &sorted[i], errors) != 0)
 			result = -EINVAL;

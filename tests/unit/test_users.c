@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ai_workers/seal.h"
+#include "ai_workers/users_projects.h"
 #include "rsa_keys.h"
 #include "unit.h"
 
@@ -449,6 +450,32 @@ START_TEST(test_users_finds_projects)
 }
 END_TEST
 
+/* With Vertex AI there is no key: the billed project says who is counted together. */
+START_TEST(test_users_finds_billed_projects)
+{
+	struct user_project projects[] = {{.name = "p"}, {.name = "q"}};
+	struct user list[] = {{.name = "a", .resource = (char *)"projects/one/locations/eu/publishers/google/models/m"},
+		{.name = "b", .resource = (char *)"projects/one-more/locations/eu/publishers/google/models/m"},
+		{.name = "c", .resource = (char *)"projects/one/locations/eu/publishers/google/models/other", .project = "p"},
+		{.name = "d"}};
+	struct users u = {.projects = projects, .project_count = 2, .users = list, .count = 4};
+	struct vl_errors errors = {0};
+
+	for (int i = 0; i < 2; i++) { /* again when more is known */
+		ck_assert_int_eq(users_find_projects(&u, &errors), 0);
+		ck_assert_ptr_eq(list[0].in_project, &projects[0]);
+		ck_assert_ptr_null(list[1].in_project);
+		ck_assert_ptr_eq(list[2].in_project, &projects[0]);
+		ck_assert_ptr_eq(list[2].key_first, &list[0]);
+		ck_assert_ptr_eq(list[1].key_first, &list[1]);
+		ck_assert_ptr_eq(list[3].key_first, &list[3]);
+	}
+	strcpy(list[0].project, "q");
+	ck_assert_int_eq(users_find_projects(&u, &errors), -EINVAL);
+	ck_assert_str_eq(errors.errors[0].text, "users[2].project: is another than that of users[0], which has the same key");
+}
+END_TEST
+
 /* A CA file that cannot be used is an error of the users file, not a line in the log. */
 START_TEST(test_users_checks_ca_file)
 {
@@ -602,7 +629,7 @@ int main(void)
 #endif
 	suite_add_tcase(suite, tc);
 	unit_add(suite, "sealed", test_users_opens_sealed_keys, test_users_refuses_sealed_keys);
-	unit_add(suite, "projects", test_users_finds_projects);
+	unit_add(suite, "projects", test_users_finds_projects, test_users_finds_billed_projects);
 	unit_add(suite, "reload", test_users_retires);
 	unit_add(suite, "vertex", test_users_vertex_hosts, test_users_vertex_accounts);
 	unit_add(suite, "file", test_users_checks_file, test_users_checks_ca_file);
