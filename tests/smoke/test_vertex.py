@@ -5,6 +5,7 @@ are refused. No namespaces, no root."""
 
 import json
 import pathlib
+import signal
 import sys
 import threading
 import urllib.request
@@ -87,6 +88,23 @@ class Accounts(VertexCase):
         self.assertIn("no access token for agent4@", self.states(report, 1)[-1][1])
         self.assertIn("Invalid JWT Signature", self.states(report, 1)[-1][1])
         self.assertEqual(keys["agent4"]["connections"], 0)
+
+    def test_reload_keeps_the_token(self):
+        """The file read again is the same account: neither call nor token is disturbed, and its other user is another one from then on."""
+        self.start_vertex()
+        users = self.vertex_users()
+
+        def reload():
+            self.vertex_users(agent4=self.account("admin2"))
+            self.worker.kill(signal.SIGHUP)
+
+        timer = threading.Timer(2.5, reload)
+        timer.start()
+        report, keys = self.converse(users=users, calls=1, seconds=6)
+        timer.join()
+        self.assert_talks(report, 40)
+        self.assertIn("users file read again", self.worker.log())
+        self.assertEqual((keys["admin2"]["tokens"], keys["admin2"]["connections"], keys["agent4"]["tokens"]), (1, 1, 1))
 
     def test_resumes(self):
         self.start_vertex("--close-after-ms", "2500:1011:Internal error encountered.")
