@@ -45,6 +45,7 @@ struct call {
 	char reason[CALL_TEXT_SIZE];
 	char caller_text[CALL_TEXT_SIZE], model_text[CALL_TEXT_SIZE]; /* last transcripts */
 	bool caller_text_open, model_text_open;			      /* more of it is to come */
+	bool ended_by_model;					      /* it said goodbye and called end_call */
 	struct call_record *record;				      /* call_records.c; NULL: none is kept */
 
 	uint32_t digits_sent;	    /* keys handed to its lcore */

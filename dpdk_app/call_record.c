@@ -465,6 +465,18 @@ static void add_resumed(struct call_record *record, const cJSON *body, uint64_t 
 	record_text_copy(record->gap.how, sizeof(record->gap.how), how);
 }
 
+bool call_record_uses_event(const char *event)
+{
+	static const char *const used[] = {
+		"turn", "interrupted", "phantom_interruption", "usage", "closed", "resumed", "tool_call", NULL};
+
+	for (size_t i = 0; used[i] != NULL; i++) {
+		if (strcmp(used[i], event) == 0)
+			return true;
+	}
+	return tool_outcome(event) != NULL;
+}
+
 static void add_event(struct call_record *record, const cJSON *body, uint64_t at_ms)
 {
 	const char *event = string_of(body, "event");

@@ -59,6 +59,9 @@ void call_record_free(struct call_record *record);
  */
 void call_record_add(struct call_record *record, enum call_record_note note, const cJSON *body, uint64_t at_ms);
 
+/* Whether an event of that word changes anything in a record. Others, such as keys pressed, are not to be kept. Any thread. */
+bool call_record_uses_event(const char *event);
+
 /* Milliseconds after the beginning of the newest note, for a record whose call was lost. */
 uint64_t call_record_last_ms(const struct call_record *record);
 

@@ -244,6 +244,8 @@ void call_records_note(struct dataplane *dataplane, const struct call *call, enu
 {
 	if (call->record == NULL)
 		return;
+	if (note == CALL_RECORD_EVENT && !call_record_uses_event(cJSON_GetObjectItemCaseSensitive(body, "event")->valuestring))
+		return;
 	call_record_add(call->record, note, body, age_ms(dataplane, call));
 	journal_note(dataplane->records, call->uuid, age_ms(dataplane, call), call_record_word(note), body);
 }
@@ -288,7 +290,7 @@ void call_records_end(struct dataplane *dataplane, struct call *call, const char
 		return;
 	end = call_describe(dataplane, call);
 	cJSON_DeleteItemFromObjectCaseSensitive(end, "reason");
-	cJSON_AddStringToObject(end, "end", end_of(reason));
+	cJSON_AddStringToObject(end, "end", call->ended_by_model ? "model" : end_of(reason));
 	cJSON_AddStringToObject(end, "reason", reason);
 	line = call_record_line(call->record, end, age_ms(dataplane, call));
 	cJSON_Delete(end);

@@ -298,6 +298,7 @@ static void end(void *context, struct call *call, const cJSON *message)
 
 	/* The call takes its copy of everything along. */
 	copy_text(reason, sizeof(reason), cJSON_GetObjectItemCaseSensitive(message, "reason")->valuestring);
+	call->ended_by_model = true;
 	call_control_end(context, call, reason);
 }
 

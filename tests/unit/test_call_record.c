@@ -420,6 +420,8 @@ START_TEST(test_record_takes_anything)
 	expect(tree, "turn_count", "0");
 	cJSON_Delete(tree);
 	ck_assert_int_eq(call_record_note_of("begin"), CALL_RECORD_NOTE_COUNT);
+	ck_assert(call_record_uses_event("turn") && call_record_uses_event("tool_expired"));
+	ck_assert(!call_record_uses_event("dtmf") && !call_record_uses_event("generation_complete"));
 	call_record_free(NULL);
 }
 END_TEST
