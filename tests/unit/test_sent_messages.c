@@ -11,6 +11,7 @@
 
 #include "ai_workers/gemini_message.h"
 #include "ai_workers/history.h"
+#include "ai_workers/tools.h"
 #include "tests/emulator/talk.h"
 #include "unit.h"
 
@@ -36,6 +37,10 @@ static const struct {
 	{REQUEST_API_VERTEX, VERTEX "gemini-live-2.5-flash"},
 };
 #define MODELS (int)(sizeof(models) / sizeof(models[0]))
+
+/* Every built-in function, and one of the user's own with a schema, blocking or not. */
+static struct tool functions[] = {{.name = "end_call"}, {.name = "transfer_call"}, {.name = "send_dtmf"}, {.name = "hold"},
+	{.name = "book", .description = (char *)"Book a table."}, {.name = "look_up", .description = (char *)"x", .behavior = 1}};
 
 static const char *model;
 static uint64_t now_ms;
@@ -87,6 +92,9 @@ static const struct talk_host host = {NULL, host_send, host_refuse, host_heard, 
 
 static void begin(void)
 {
+	functions[4].parameters =
+		cJSON_Parse("{\"type\":\"OBJECT\",\"properties\":{\"day\":{\"type\":\"STRING\",\"enum\":[\"mon\",\"tue\"]},"
+			    "\"seats\":{\"type\":\"INTEGER\"}},\"required\":[\"day\"]}");
 	now_ms = 1000;
 	refused = 0;
 	handle[0] = tool_id[0] = '\0';
@@ -100,6 +108,7 @@ static void begin(void)
 
 static void end(void)
 {
+	cJSON_Delete(functions[4].parameters);
 	registry_free(registry);
 	voice_answer_free(&persona.answers[0]);
 }
@@ -157,6 +166,8 @@ static struct gemini_setup full_setup(void)
 		.voice = "Kore",
 		.language = "de-DE",
 		.instructions = "You answer the phone.\n\"Quotes\", \\ and \xc3\xa9.",
+		.tools = functions,
+		.tool_count = sizeof(functions) / sizeof(functions[0]),
 		.prefix_padding_ms = 20,
 		.silence_duration_ms = 500};
 }
@@ -208,6 +219,7 @@ START_TEST(test_sent_setups)
 		setup.prefix_padding_ms = mixture & 8 ? 20 : 0;
 		setup.silence_duration_ms = mixture & 16 ? 500 : 0;
 		setup.seeded = (mixture & 32) != 0;
+		setup.tool_count = mixture & 1 ? setup.tool_count : 0;
 		connect_and_set_up(models[_i].api, &setup);
 		talk_clear(&talk, now_ms);
 	}
