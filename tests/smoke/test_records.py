@@ -152,7 +152,8 @@ class Records(SmokeCase):
         for name, member in (("session.interrupted", "interruptions"), ("session.phantom_interruption", "phantom_interruptions")):
             self.assertEqual(record[member], sum(e["method"] == name for e in listener.events), name)
         self.assertGreaterEqual(record["phantom_interruptions"], 1)
-        self.assertTrue(any(turn.get("interrupted") for turn in record["turns"]))
+        told = [e["params"]["turn"]["interrupted"] for e in listener.events if e["method"] == "session.turn"]
+        self.assertEqual(sum(turn.get("interrupted", False) for turn in record["turns"]), sum(told), (told, record["turns"]))
         measured(f"gaps {record['gaps']}, {record['interruptions']} interruptions, {record['phantom_interruptions']} by nobody")
 
     def test_calls_of_a_killed_data_plane_are_lost_but_not_forgotten(self):
