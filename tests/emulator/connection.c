@@ -13,18 +13,19 @@
 
 #define CLOSE_WAIT_MS 2000u /* for the client's half of the close handshake */
 #define HEAD_WAIT_MS  10000u
+#define LOUD	      1000 /* a sample above it is the caller's voice, as far as the log of answers is concerned */
 
 /* -- output ----------------------------------------------------------------------------------- */
 
-/* Queue bytes made of up to two parts. */
-static void queue(struct connection *connection, const void *head, size_t head_size, const void *body, size_t body_size)
+/* Queue bytes made of up to two parts. Returns them, NULL when memory is short. */
+static struct output *queue(struct connection *connection, const void *head, size_t head_size, const void *body, size_t body_size)
 {
 	struct output *output = malloc(sizeof(*output) + LWS_PRE + head_size + body_size);
 	if (output == NULL)
-		return;
+		return NULL;
 	output->next = NULL;
 	output->size = head_size + body_size;
-	output->interrupted = false;
+	output->interrupted = output->answers = false;
 	memcpy(output->data + LWS_PRE, head, head_size);
 	if (body_size > 0)
 		memcpy(output->data + LWS_PRE + head_size, body, body_size);
@@ -35,12 +36,14 @@ static void queue(struct connection *connection, const void *head, size_t head_s
 	*connection->last = output;
 	connection->last = &output->next;
 	lws_callback_on_writable(connection->wsi);
+	return output;
 }
 
-static void queue_frame(struct connection *connection, enum frame_opcode opcode, bool final, const void *data, size_t size)
+static struct output *queue_frame(
+	struct connection *connection, enum frame_opcode opcode, bool final, const void *data, size_t size)
 {
 	uint8_t header[FRAME_HEADER_MAX];
-	queue(connection, header, frame_header(header, opcode, final, size), data, size);
+	return queue(connection, header, frame_header(header, opcode, final, size), data, size);
 }
 
 void connection_respond(struct connection *connection, unsigned status, const char *name, const char *type, const char *body)
@@ -129,6 +132,17 @@ static void take_close(struct connection *connection)
 
 /* -- the session's host ----------------------------------------------------------------------- */
 
+/* The first audio of an answer has been queued: when it leaves is logged. */
+static void note_answer(struct connection *connection, const struct text *text, struct output *output)
+{
+	if (!connection->server->options->verbose || connection->persona == NULL || output == NULL ||
+		connection->answered == connection->persona->counters.utterances ||
+		memmem(text->data, text->size, "\"inlineData\"", 12) == NULL)
+		return;
+	connection->answered = connection->persona->counters.utterances;
+	output->answers = true;
+}
+
 void connection_send(struct connection *connection, const struct text *text)
 {
 	const struct fault_rules *faults = &connection->server->options->faults;
@@ -136,7 +150,7 @@ void connection_send(struct connection *connection, const struct text *text)
 		return;
 	enum frame_opcode opcode = connection->faulty && faults->text_frames ? FRAME_TEXT : FRAME_BINARY;
 	if (!connection->faulty || !faults->fragment || text->size < 3) {
-		queue_frame(connection, opcode, true, text->data, text->size);
+		note_answer(connection, text, queue_frame(connection, opcode, true, text->data, text->size));
 		return;
 	}
 	size_t third = text->size / 3;
@@ -161,6 +175,12 @@ static void host_refuse(void *user, int code, const char *reason)
 static void host_heard(void *user, const int16_t *samples, size_t count)
 {
 	struct connection *connection = user;
+	for (size_t i = 0; i < count; i++) {
+		if (samples[i] > LOUD || samples[i] < -LOUD) {
+			connection->loud_us = uv_hrtime() / 1000;
+			break;
+		}
+	}
 	if (connection->heard != NULL)
 		heard_add(connection->heard, samples, count);
 }
@@ -480,6 +500,9 @@ static int write_next(struct connection *connection)
 	size_t size = output->size;
 	if (output->interrupted && connection->server->options->verbose)
 		vl_log_always("interrupted %s at %llu us", connection->persona->label, (unsigned long long)(uv_hrtime() / 1000));
+	if (output->answers)
+		vl_log_always("answered %s: last sound heard at %llu us, first audio sent at %llu us", connection->persona->label,
+			(unsigned long long)connection->loud_us, (unsigned long long)(uv_hrtime() / 1000));
 	free(output);
 	if (written < (int)size)
 		return -1;

@@ -26,6 +26,7 @@ enum connection_state {
 struct output {
 	struct output *next;
 	size_t size;
+	bool answers;	  /* holds the first audio of an answer: likewise */
 	bool interrupted; /* holds an `interrupted` message: when it leaves is logged */
 	uint8_t data[];
 };
@@ -52,6 +53,8 @@ struct connection {
 	bool faulty;		/* the faults hit this one; follows the settings */
 	uint64_t number;	/* of its key's connections, from 1 */
 	uint64_t interruptions; /* of the persona, already noticed */
+	uint64_t answered;	/* utterances of the persona when the last answer began */
+	uint64_t loud_us;	/* when the caller's voice was heard last */
 	uint64_t opened_ms, deadline_ms, next_draw_ms, hold_until_ms;
 	struct pong pongs[CONNECTION_PONGS_MAX];
 	unsigned pong_count;

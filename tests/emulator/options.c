@@ -255,6 +255,7 @@ static const struct option table[] = {
 	HEADING("Timing"),
 	NUMBER("--setup-delay-ms", rules.setup_delay_ms, "setup to setupComplete (250)"),
 	NUMBER("--resume-delay-ms", rules.resume_delay_ms, "the same when resuming (550)"),
+	NUMBER("--speech-start-ms", rules.speech_start_ms, "speech until ACTIVITY_START, whatever prefixPaddingMs says"),
 	NUMBER("--think-ms", rules.think_ms, "silence detected to ACTIVITY_END and answer (400)"),
 	NUMBER("--text-ms", rules.text_ms, "text or tool response to answer (700)"),
 	NUMBER("--resume-lock-ms", rules.resume_lock_ms, "a session closed while idle cannot be resumed for so long (1000)"),

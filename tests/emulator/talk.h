@@ -19,8 +19,9 @@
 /* Settings shared by all sessions; read only while sessions run. */
 struct talk_rules {
 	uint32_t setup_delay_ms, resume_delay_ms, update_delay_ms;
-	uint32_t think_ms; /* end of speech as the detector sees it -> ACTIVITY_END and answer */
-	uint32_t text_ms;  /* text input or tool response -> answer */
+	uint32_t speech_start_ms; /* of speech until ACTIVITY_START, 0: as the setup says */
+	uint32_t think_ms;	  /* end of speech as the detector sees it -> ACTIVITY_END and answer */
+	uint32_t text_ms;	  /* text input or tool response -> answer */
 	uint32_t resume_lock_ms;
 	unsigned refuse_resume;
 	struct burst_rules burst;

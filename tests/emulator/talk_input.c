@@ -71,6 +71,8 @@ static void take_setup(struct talk *talk, const cJSON *object, uint64_t now_ms)
 	}
 	talk->persona->counters.setups++;
 	vad_init(&talk->vad, talk->setup.prefix_padding_ms, talk->setup.silence_ms, talk->setup.low_start_sensitivity);
+	if (talk->rules->speech_start_ms != 0)
+		talk->vad.start_ms = talk->rules->speech_start_ms;
 	if (talk->setup.handle[0] != '\0') {
 		resume(talk, now_ms);
 	} else {
