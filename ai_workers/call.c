@@ -418,6 +418,7 @@ void call_attach(struct call *call, const struct dataplane_open *open, uint64_t 
 	call->reported[0] = '\0';
 	uplink_hold(&call->uplink, open->held);
 	downlink_restart(&call->downlink);
+	downlink_listen(&call->downlink, open->listening, now_ms);
 	/* What the old data plane was playing is over. */
 	call_update_busy(call, now_ms);
 	call_tools_attached(call);

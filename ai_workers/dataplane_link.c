@@ -243,9 +243,9 @@ static int read_uuid(const cJSON *body, const char *path, const char **uuid, str
 static int read_open(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
 {
 	static const char *const members[] = {
-		"session", "index", "generation", "lcore", "user", "codec", "event_payload_type", "held", NULL};
+		"session", "index", "generation", "lcore", "user", "codec", "event_payload_type", "held", "listening", NULL};
 	int64_t index = 0, generation = 0, lcore = 0, event = 0;
-	struct dataplane_open open = {0};
+	struct dataplane_open open = {.listening = true};
 	const char *uuid = "", *codec = "";
 
 	if (vl_json_only(body, "open", members, error) != 0 || read_uuid(body, "open", &uuid, error) != 0 ||
@@ -259,7 +259,8 @@ static int read_open(struct dataplane_link *link, const cJSON *body, struct vl_e
 			0 ||
 		vl_json_required(vl_json_get_string(body, "open", "codec", 1, 16, &codec, error), "open", "codec", error) != 0 ||
 		vl_json_get_integer(body, "open", "event_payload_type", 0, 127, &event, error) < 0 ||
-		vl_json_get_bool(body, "open", "held", &open.held, error) < 0)
+		vl_json_get_bool(body, "open", "held", &open.held, error) < 0 ||
+		vl_json_get_bool(body, "open", "listening", &open.listening, error) < 0)
 		return -EINVAL;
 	if (strcmp(codec, "PCMU") == 0)
 		open.law = VL_G711_PCMU;
@@ -329,6 +330,19 @@ static int read_pause(struct dataplane_link *link, const cJSON *body, struct vl_
 	return 0;
 }
 
+static int read_listening(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
+{
+	const char *uuid;
+	bool listening = false;
+
+	if (read_uuid(body, "listening", &uuid, error) != 0 ||
+		vl_json_required(vl_json_get_bool(body, "listening", "listening", &listening, error), "listening", "listening",
+			error) != 0)
+		return -EINVAL;
+	link->handler->listening(link->context, uuid, listening);
+	return 0;
+}
+
 /* A request about one call. One that is wrong costs that call only, so it is logged and the link stays. */
 static int read_request(struct dataplane_link *link, const cJSON *body, struct vl_error *error)
 {
@@ -338,6 +352,8 @@ static int read_request(struct dataplane_link *link, const cJSON *body, struct v
 		result = read_open(link, body, error);
 	else if (strcmp(body->string, "close") == 0)
 		result = read_close(link, body, error);
+	else if (strcmp(body->string, "listening") == 0)
+		result = read_listening(link, body, error);
 	else if (strcmp(body->string, "hold") == 0)
 		result = read_hold(link, body, error);
 	else if (strcmp(body->string, "pause") == 0)

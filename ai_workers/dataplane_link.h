@@ -26,7 +26,7 @@ struct dataplane_open {
 	const char *user;
 	enum vl_g711_law law;
 	uint8_t event_payload_type;
-	bool held;
+	bool held, listening;
 };
 
 struct dataplane_handler {
@@ -39,6 +39,7 @@ struct dataplane_handler {
 	void (*pause)(void *context, const char *uuid, uint32_t ms);
 	/* What a function that the model called came to: an object, or `error` when that is not NULL. Borrowed. */
 	void (*tool_result)(void *context, const char *uuid, const char *id, const cJSON *result, const char *error);
+	void (*listening)(void *context, const char *uuid, bool listening);
 	/* The data plane is gone; only after welcome(). */
 	void (*lost)(void *context);
 };

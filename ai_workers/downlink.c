@@ -52,7 +52,7 @@ static int append_pcm(struct downlink *d, const uint8_t *bytes, size_t len)
 /* The data plane's queue has run dry in the middle of a turn, as far as is known yet. */
 static void notice_dry(struct downlink *d, uint64_t now_ms)
 {
-	if (!d->playing || d->complete || d->queue.len >= DOWNLINK_FRAME || now_ms < d->play_end_ms)
+	if (d->waiting || !d->playing || d->complete || d->queue.len >= DOWNLINK_FRAME || now_ms < d->play_end_ms)
 		return;
 	d->playing = false;
 	d->dry = true;
@@ -213,6 +213,14 @@ void downlink_restart(struct downlink *d)
 	d->play_end_ms = 0;
 }
 
+void downlink_listen(struct downlink *d, bool listening, uint64_t now_ms)
+{
+	/* What was handed over before still waits there, so the clock stands still rather than running dry. */
+	if (d->waiting && listening && d->play_end_ms < now_ms)
+		d->play_end_ms = now_ms;
+	d->waiting = !listening;
+}
+
 bool downlink_drained(struct downlink *d, uint32_t turn)
 {
 	/* More of the same turn may have come since the mark; then the model still speaks. */
@@ -232,7 +240,7 @@ enum downlink_due downlink_next(struct downlink *d, uint64_t now_ms)
 {
 	if (d->flush_due)
 		return DOWNLINK_FLUSH_DUE;
-	if (d->paused)
+	if (d->paused || d->waiting)
 		return DOWNLINK_NOTHING;
 	notice_dry(d, now_ms);
 	if (d->queue.len < DOWNLINK_FRAME)

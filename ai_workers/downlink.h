@@ -54,6 +54,7 @@ struct downlink {
 	bool playing;  /* prebuffered */
 	bool keeps;    /* what was handed over, so that playing can be paused */
 	bool paused;
+	bool waiting;	      /* the caller does not hear yet: downlink_listen() */
 	bool dry;	      /* ran out in the middle of a turn, if more of it comes */
 	bool speaking;	      /* from the first frame of a turn until DRAINED */
 	uint64_t play_end_ms; /* when the data plane's queue runs dry */
@@ -99,6 +100,12 @@ void downlink_turn_complete(struct downlink *downlink);
 
 /* Another data plane, or another place in it: its turns start at 0 and nothing of ours is queued there. Worker loop. */
 void downlink_restart(struct downlink *downlink);
+
+/*
+ * Whether the caller hears what is handed over. While he does not, frames and MARK are kept: a greeting said before his first packet came
+ * is heard from its beginning. A pause of this kind is no underrun. Worker loop.
+ */
+void downlink_listen(struct downlink *downlink, bool listening, uint64_t now_ms);
 
 /* The data plane has played up to the mark of `turn`. Worker loop. Returns whether the model has now stopped speaking. */
 bool downlink_drained(struct downlink *downlink, uint32_t turn);

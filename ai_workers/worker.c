@@ -345,6 +345,16 @@ static void on_tool_result(void *context, const char *uuid, const char *id, cons
 		call_tools_result(call, id, result, error, vl_clock_ms());
 }
 
+static void on_listening(void *context, const char *uuid, bool listening)
+{
+	struct worker *w = context;
+	struct call *call;
+
+	HASH_FIND_STR(w->calls, uuid, call);
+	if (call != NULL)
+		downlink_listen(&call->downlink, listening, vl_clock_ms());
+}
+
 static void on_link_lost(void *context)
 {
 	struct worker *w = context;
@@ -363,6 +373,7 @@ static const struct dataplane_handler link_handler = {.welcome = on_welcome,
 	.hold = on_hold,
 	.pause = on_pause,
 	.tool_result = on_tool_result,
+	.listening = on_listening,
 	.lost = on_link_lost};
 
 /* What this thread has computed so far; what the system gave to others meanwhile is not in it. */

@@ -33,6 +33,9 @@ struct call {
 	bool inserted; /* `flow` is in the session table */
 	bool expected; /* packet cores know that the caller is waited for at `expected_at` */
 	struct flow_key expected_at;
+	bool aimed;	      /* its lcore knows where to send */
+	bool listening;	      /* the worker may speak: call_control_listen() */
+	uint64_t aimed_ms;    /* when send_to last changed */
 	struct flow_key flow; /* valid while bound */
 	uint32_t address_switches;
 	uint32_t send_ssrc; /* of our own stream; never the caller's */

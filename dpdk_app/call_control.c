@@ -71,6 +71,21 @@ static void start_playout(struct dataplane *dataplane, struct call *call, bool o
 	command.start.idle = (uint8_t)dataplane->config->playout.idle;
 	next_hops_target(dataplane->next_hops, call, dataplane->now_ms, &command.start.target);
 	commands_send(dataplane->commands, call->lcore, &command);
+	call->aimed = command.start.target.ready;
+	call->aimed_ms = dataplane->now_ms;
+	call_control_listen(dataplane, call);
+}
+
+void call_control_listen(struct dataplane *dataplane, struct call *call)
+{
+	uint64_t waited_ms = dataplane->now_ms - call->aimed_ms;
+	bool listening = call->aimed && (call->bound || waited_ms >= dataplane->config->playout.wait_for_caller_ms);
+
+	if (listening == call->listening)
+		return;
+	call->listening = listening;
+	if (call->worker != CALL_NO_WORKER)
+		workers_listening(dataplane->workers, call->worker, call);
 }
 
 /* Send to `to` from now on (port 0: nowhere). */
@@ -83,6 +98,8 @@ static void send_to(struct dataplane *dataplane, struct call *call, const struct
 	call->send_to = *to;
 	next_hops_target(dataplane->next_hops, call, dataplane->now_ms, &command.target);
 	commands_send(dataplane->commands, call->lcore, &command);
+	call->aimed = command.target.ready;
+	call->aimed_ms = dataplane->now_ms;
 }
 
 /* Tell packet cores where the caller is waited for: at its signalled place, until a flow of it is bound. */
@@ -126,6 +143,7 @@ static void take_evicted(struct dataplane *dataplane, const struct binding_verdi
 	unbind(dataplane, call);
 	send_to(dataplane, call, call->port_unknown ? &nowhere : &call->signalled);
 	expect(dataplane, call, true);
+	call_control_listen(dataplane, call);
 }
 
 /* The service would refuse the session, and count the attempt; so say it before there is a call. */
@@ -352,6 +370,7 @@ int call_control_move(
 		unbind(dataplane, call);
 	if (!call->bound)
 		send_to(dataplane, call, unknown ? &nowhere : &to);
+	call_control_listen(dataplane, call);
 	if (verdict.action == BINDING_BIND)
 		call_control_bind(dataplane, &verdict);
 	expect(dataplane, call, true);
@@ -418,6 +437,7 @@ bool call_control_bind(struct dataplane *dataplane, const struct binding_verdict
 		call->flow.ssrc, ip_address_format(&from.address, text), from.port);
 	call_records_bound(dataplane, call);
 	send_to(dataplane, call, &from);
+	call_control_listen(dataplane, call);
 	if (call->flow.ssrc == call->send_ssrc)
 		change_ssrc(dataplane, call);
 	tell_bound(dataplane, call, verdict);
@@ -463,6 +483,7 @@ static void watch_call(struct dataplane *dataplane, struct call *call)
 	uint64_t limit_ms = 1000u * (uint64_t)dataplane->config->sessions.media_timeout_s;
 	uint64_t heard_ms = call_control_heard_ms(dataplane, call->ref.index), since_ms = call->created_ms;
 
+	call_control_listen(dataplane, call);
 	if (call->held)
 		limit_ms = 1000u * (uint64_t)dataplane->config->sessions.hold_timeout_s;
 	if (heard_ms > since_ms)

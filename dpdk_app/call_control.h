@@ -53,3 +53,10 @@ uint64_t call_control_heard_ms(const struct dataplane *dataplane, uint32_t index
 
 /* A call as session.get and session.ended show it (doc/interfaces.md); a new tree, NULL without memory. */
 cJSON *call_describe(const struct dataplane *dataplane, const struct call *call);
+
+/*
+ * Look whether the call's voice is heard, and tell its worker when that changed: the lcore knows where to send, and a packet of the caller
+ * was accepted from there or playout.wait_for_caller_ms is over. Until then the worker keeps what the model says, so that a greeting is
+ * heard from its beginning.
+ */
+void call_control_listen(struct dataplane *dataplane, struct call *call);

@@ -73,6 +73,7 @@ cJSON *call_describe(const struct dataplane *dataplane, const struct call *call)
 	add_bound(object, call);
 	cJSON_AddNumberToObject(object, "address_switches", call->address_switches);
 	cJSON_AddBoolToObject(object, "held", call->held);
+	cJSON_AddBoolToObject(object, "listening", call->listening);
 	if (worker != NULL)
 		cJSON_AddStringToObject(object, "worker", worker->name);
 	else

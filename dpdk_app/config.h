@@ -69,6 +69,7 @@ struct config {
 	size_t trunk_count;
 	struct {
 		int idle; /* enum playout_idle */
+		uint32_t wait_for_caller_ms;
 	} playout;
 	struct {
 		uint32_t max, media_timeout_s, hold_timeout_s, quarantine_s;

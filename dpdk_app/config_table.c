@@ -148,6 +148,10 @@ static const struct vl_setting playout_table[] = {
 	{IN_CONFIG("idle", playout.idle, ENUM), .words = idles, .fallback = "\"silence\"",
 		.meaning = "what a caller hears while the model says nothing: coded silence, comfort noise packets (RFC 3389), "
 			   "or no packets"},
+	{IN_CONFIG("wait_for_caller_ms", playout.wait_for_caller_ms, INTEGER), .max = 60000, .fallback = "5000", .unit = "ms",
+		.meaning =
+			"how long the model's voice waits for the caller's first packet before it is sent to the signalled place "
+			"in any case; silence is sent meanwhile"},
 	END};
 
 static const struct vl_setting sessions_table[] = {

@@ -11,6 +11,7 @@
 #include <rte_mbuf.h>
 
 #include "../shared/log.h"
+#include "call_control.h"
 
 #define NEXT_HOPS_MAX 4096u /* callers on the link, and gateways */
 
@@ -57,6 +58,8 @@ static void changed(void *context, const struct ip_address *next_hop, const uint
 			continue;
 		next_hops_target(next_hops, call, dataplane->now_ms, &command.target);
 		commands_send(dataplane->commands, call->lcore, &command);
+		call->aimed = command.target.ready;
+		call_control_listen(dataplane, call);
 	}
 }
 

@@ -400,7 +400,8 @@ char *worker_message_open(const struct call *call)
 	cJSON_AddStringToObject(body, "codec", call->payload_type == 8 ? "PCMA" : "PCMU");
 	cJSON_AddNumberToObject(body, "event_payload_type", call->event_payload_type);
 	cJSON_AddBoolToObject(body, "held", call->held);
-	return finish(tree, body, 8);
+	cJSON_AddBoolToObject(body, "listening", call->listening);
+	return finish(tree, body, 9);
 }
 
 char *worker_message_close(const char *uuid, const char *reason)
@@ -441,6 +442,15 @@ char *worker_message_tool_result(const char *uuid, const char *id, const cJSON *
 	else
 		cJSON_AddStringToObject(body, "error", error);
 	return finish(tree, body, 3);
+}
+
+char *worker_message_listening(const char *uuid, bool listening)
+{
+	cJSON *body, *tree = begin("listening", &body);
+
+	cJSON_AddStringToObject(body, "session", uuid);
+	cJSON_AddBoolToObject(body, "listening", listening);
+	return finish(tree, body, 2);
 }
 
 static char *number_message(const char *name, uint64_t number)

@@ -64,5 +64,6 @@ char *worker_message_close(const char *uuid, const char *reason);
 char *worker_message_hold(const char *uuid, bool held);
 char *worker_message_pause(const char *uuid, uint32_t ms);
 char *worker_message_tool_result(const char *uuid, const char *id, const cJSON *result, const char *error);
+char *worker_message_listening(const char *uuid, bool listening);
 char *worker_message_ping(uint64_t number);
 char *worker_message_pong(uint64_t number);

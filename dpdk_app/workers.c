@@ -316,6 +316,14 @@ void workers_tool_result(struct workers *workers, unsigned int slot, const struc
 		worker_outbox_send(&workers->workers[slot], worker_message_tool_result(call->uuid, id, result, error));
 }
 
+void workers_listening(struct workers *workers, unsigned int slot, const struct call *call)
+{
+	struct worker *worker = &workers->workers[slot];
+
+	if (worker->state == WORKER_ATTACHED)
+		worker_outbox_send(worker, worker_message_listening(call->uuid, call->listening));
+}
+
 void workers_cut_off(struct workers *workers, unsigned int slot, const char *reason)
 {
 	if (slot < WORKERS_SLOTS && workers->workers[slot].state == WORKER_ATTACHED)

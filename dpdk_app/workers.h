@@ -161,12 +161,13 @@ bool workers_limited(struct workers *workers, unsigned int slot, const char *use
 void workers_forget(struct workers *workers, struct call *call);
 
 /*
- * Give a call to a worker that workers_choose() named, or take it away; tell it about hold. A worker that does not read is cut
+ * Give a call to a worker that workers_choose() named, or take it away; tell it about hold and whether the voice is heard. A worker that does not read is cut
  * off in the next turn. The call counts for the user's project from workers_open() to workers_forget().
  */
 void workers_open(struct workers *workers, unsigned int slot, struct call *call);
 void workers_close(struct workers *workers, unsigned int slot, const struct call *call, const char *reason);
 void workers_hold(struct workers *workers, unsigned int slot, const struct call *call);
+void workers_listening(struct workers *workers, unsigned int slot, const struct call *call);
 
 /* Tell a call's worker that nothing of the voice is played for so long. */
 void workers_pause(struct workers *workers, unsigned int slot, const struct call *call, uint32_t ms);

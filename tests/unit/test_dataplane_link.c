@@ -23,10 +23,10 @@ static char path[128];
 static int listener, peer_fd;
 static struct dataplane_link *dataplane;
 static struct {
-	unsigned int welcomes, opens, closes, holds, losses;
+	unsigned int welcomes, opens, closes, holds, listens, losses;
 	struct dataplane_open open;
 	char user[64];
-	bool held;
+	bool held, listening;
 	unsigned int tool_results, pause_ms;
 	char tool_id[80], tool_text[256];
 	int result;
@@ -83,13 +83,21 @@ static void on_tool_result(void *context, const char *uuid, const char *id, cons
 		cJSON_PrintPreallocated((cJSON *)(uintptr_t)result, seen.tool_text, sizeof(seen.tool_text), false);
 }
 
+static void on_listening(void *context, const char *uuid, bool listening)
+{
+	(void)context;
+	seen.listens += strcmp(uuid, UUID) == 0;
+	seen.listening = listening;
+}
+
 static void on_lost(void *context)
 {
 	(void)context;
 	seen.losses++;
 }
 
-static const struct dataplane_handler handler = {on_welcome, on_open, on_close, on_hold, on_pause, on_tool_result, on_lost};
+static const struct dataplane_handler handler = {
+	on_welcome, on_open, on_close, on_hold, on_pause, on_tool_result, on_listening, on_lost};
 
 static void turn(void)
 {
@@ -194,6 +202,16 @@ START_TEST(test_dataplane_link_requests)
 	ck_assert_int_eq(seen.open.law, VL_G711_PCMA);
 	ck_assert_uint_eq(seen.open.event_payload_type, 101);
 	ck_assert(seen.open.held);
+	ck_assert(seen.open.listening);
+	say("{\"open\":{\"session\":\"" UUID "\",\"index\":5,\"generation\":9,\"lcore\":1,\"user\":\"admin2\",\"codec\":\"PCMA\","
+	    "\"listening\":false}}");
+	ck_assert_uint_eq(seen.opens, 2);
+	ck_assert(!seen.open.listening);
+	say("{\"listening\":{\"session\":\"" UUID "\",\"listening\":true}}");
+	ck_assert_uint_eq(seen.listens, 1);
+	ck_assert(seen.listening);
+	say("{\"listening\":{\"session\":\"" UUID "\"}}");
+	ck_assert_uint_eq(seen.listens, 1);
 	say("{\"hold\":{\"session\":\"" UUID "\",\"held\":true}}");
 	ck_assert_uint_eq(seen.holds, 1);
 	ck_assert(seen.held);

@@ -104,6 +104,61 @@ START_TEST(test_downlink_tail_is_padded)
 }
 END_TEST
 
+/* A greeting of three seconds, said before the caller is there, is heard whole, and a pause of his is no underrun of ours. */
+START_TEST(test_downlink_waits_for_the_caller)
+{
+	unsigned int frames = 0, first;
+
+	downlink_listen(&downlink, false, now);
+	for (unsigned int i = 0; i < 6; i++) {
+		feed(tone() + i * 500 * MS_BYTES, 500 * MS_BYTES);
+		for (unsigned int ms = 0; ms < 500; ms += 10, now += 10)
+			ck_assert_uint_eq(take_due(NULL), 0);
+	}
+	downlink_generation_complete(&downlink);
+	ck_assert_uint_eq(take_due(NULL) + marks, 0);
+	downlink_listen(&downlink, true, now);
+	first = take_due(NULL);
+	ck_assert_uint_eq(first, DOWNLINK_AHEAD_MS / DOWNLINK_FRAME_MS);
+	for (frames = first; frames < 75; now += 20)
+		frames += take_due(NULL);
+	/* He is gone for two seconds: what he has not been given waits, and then goes on at the same pace. */
+	downlink_listen(&downlink, false, now);
+	for (unsigned int ms = 0; ms < 2000; ms += 10, now += 10)
+		ck_assert_uint_eq(take_due(NULL), 0);
+	downlink_listen(&downlink, true, now);
+	first = take_due(NULL);
+	ck_assert_uint_eq(first, DOWNLINK_AHEAD_MS / DOWNLINK_FRAME_MS);
+	for (frames += first; frames < 150; now += 20)
+		frames += take_due(NULL);
+	ck_assert_uint_eq(frames, 150);
+	ck_assert_uint_eq(stats.down_underruns, 0);
+	/* Barge-in is not held back: the data plane may still have frames. */
+	feed(tone(), 500 * MS_BYTES);
+	downlink_listen(&downlink, false, now);
+	downlink_interrupted(&downlink, now, &stats);
+	take_due(NULL);
+	ck_assert_uint_eq(flushes, 1);
+}
+END_TEST
+
+/* The model falls silent in the middle of a turn while nobody listens; that ran dry for nobody. */
+START_TEST(test_downlink_no_underrun_while_waiting)
+{
+	feed(tone(), 200 * MS_BYTES);
+	for (unsigned int ms = 0; ms < 100; ms += 20, now += 20)
+		take_due(NULL);
+	downlink_listen(&downlink, false, now);
+	now += 1000;
+	feed(tone(), 200 * MS_BYTES);
+	now += 1000;
+	downlink_listen(&downlink, true, now);
+	feed(tone(), 200 * MS_BYTES);
+	take_due(NULL);
+	ck_assert_uint_eq(stats.down_underruns, 0);
+}
+END_TEST
+
 START_TEST(test_downlink_prebuffer)
 {
 	feed(tone(), 80 * MS_BYTES);
@@ -492,8 +547,9 @@ int main(void)
 
 	unit_add_fixture(
 		suite, "audio", begin, end, test_downlink_any_pieces, test_downlink_tail_is_padded, test_downlink_bad_base64);
-	unit_add_fixture(suite, "pace", begin, end, test_downlink_prebuffer, test_downlink_pace,
-		test_downlink_stall_gathers_again, test_downlink_bounds, test_downlink_restart);
+	unit_add_fixture(suite, "pace", begin, end, test_downlink_prebuffer, test_downlink_waits_for_the_caller,
+		test_downlink_no_underrun_while_waiting, test_downlink_pace, test_downlink_stall_gathers_again,
+		test_downlink_bounds, test_downlink_restart);
 	tcase_add_checked_fixture(services_case, begin, end);
 	tcase_add_loop_test(services_case, test_downlink_services, 0, sizeof(services) / sizeof(services[0]));
 	suite_add_tcase(suite, services_case);

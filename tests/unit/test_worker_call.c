@@ -174,7 +174,7 @@ static void begin(void)
 
 static void start(void)
 {
-	struct dataplane_open open = {.uuid = "3f2b", .index = 1};
+	struct dataplane_open open = {.uuid = "3f2b", .index = 1, .listening = true};
 
 	call = call_create(&worker, &open, &user, now);
 	ck_assert_ptr_nonnull(call);
@@ -274,7 +274,7 @@ END_TEST
 /* The data plane is a new one, and what the old one was playing is over: nothing holds a rotation back for ever. */
 START_TEST(test_call_attach_ends_speech)
 {
-	struct dataplane_open open = {.uuid = "3f2b", .index = 2};
+	struct dataplane_open open = {.uuid = "3f2b", .index = 2, .listening = true};
 
 	ready();
 	call->downlink.speaking = true;

@@ -157,7 +157,7 @@ static void model_says(unsigned int ms)
 static void begin(void)
 {
 	int fd = vl_channel_create(&plane, 1, 256);
-	struct dataplane_open open = {.uuid = "3f2b", .index = INDEX};
+	struct dataplane_open open = {.uuid = "3f2b", .index = INDEX, .listening = true};
 
 	ck_assert_int_ge(fd, 0);
 	now = START_MS;

@@ -468,7 +468,7 @@ START_TEST(test_workers_open_close_and_hold_are_told_in_order)
 
 	snprintf(expected, sizeof(expected),
 		"{\"open\":{\"session\":\"%s\",\"index\":0,\"generation\":1,\"lcore\":0,\"user\":\"u\",\"codec\":\"PCMU\","
-		"\"event_payload_type\":0,\"held\":false}}",
+		"\"event_payload_type\":0,\"held\":false,\"listening\":false}}",
 		call->uuid);
 	ck_assert_str_eq(hear(link, NULL, NULL), expected);
 	call->held = true;
@@ -487,6 +487,10 @@ START_TEST(test_workers_open_close_and_hold_are_told_in_order)
 		"{\"tool_result\":{\"session\":\"%s\",\"id\":\"2\",\"error\":\"no \\\"such\\\" thing\"}}", call->uuid);
 	ck_assert_str_eq(hear(link, NULL, NULL), expected);
 	workers_tool_result(t.workers, CALL_NO_WORKER, call, "2", NULL, "x"); /* nobody to tell */
+	call->listening = true;
+	workers_listening(t.workers, 0, call);
+	snprintf(expected, sizeof(expected), "{\"listening\":{\"session\":\"%s\",\"listening\":true}}", call->uuid);
+	ck_assert_str_eq(hear(link, NULL, NULL), expected);
 	ck_assert_uint_eq(workers_at(t.workers, 0)->calls, 1);
 	workers_close(t.workers, 0, call, "deleted");
 	ck_assert_uint_eq(workers_at(t.workers, 0)->calls, 0);
