@@ -88,17 +88,25 @@ void call_control_listen(struct dataplane *dataplane, struct call *call)
 		workers_listening(dataplane->workers, call->worker, call);
 }
 
-/* Send to `to` from now on (port 0: nowhere). */
-static void send_to(struct dataplane *dataplane, struct call *call, const struct endpoint *to)
+/* Tell the lcore where to send, unless it knows that there is no next hop and there still is none. */
+static void aim(struct dataplane *dataplane, struct call *call)
 {
 	struct lcore_command command = {.type = LCORE_PLAYOUT_TARGET, .session = call->ref};
 
+	next_hops_target(dataplane->next_hops, call, dataplane->now_ms, &command.target);
+	if (call->aimed || command.target.ready)
+		commands_send(dataplane->commands, call->lcore, &command);
+	call->aimed = command.target.ready;
+}
+
+/* Send to `to` from now on (port 0: nowhere). */
+static void send_to(struct dataplane *dataplane, struct call *call, const struct endpoint *to)
+{
 	if (memcmp(&call->send_to, to, sizeof(*to)) == 0)
 		return;
 	call->send_to = *to;
-	next_hops_target(dataplane->next_hops, call, dataplane->now_ms, &command.target);
-	commands_send(dataplane->commands, call->lcore, &command);
-	call->aimed = command.target.ready;
+	call->aimed = true; /* at what it was so far: the lcore must hear of the change in any case */
+	aim(dataplane, call);
 	call->aimed_ms = dataplane->now_ms;
 }
 
@@ -483,6 +491,9 @@ static void watch_call(struct dataplane *dataplane, struct call *call)
 	uint64_t limit_ms = 1000u * (uint64_t)dataplane->config->sessions.media_timeout_s;
 	uint64_t heard_ms = call_control_heard_ms(dataplane, call->ref.index), since_ms = call->created_ms;
 
+	/* Who waits for a next hop says so again and again: what nobody wants is not asked for. */
+	if (!call->aimed && call->send_to.port != 0)
+		aim(dataplane, call);
 	call_control_listen(dataplane, call);
 	if (call->held)
 		limit_ms = 1000u * (uint64_t)dataplane->config->sessions.hold_timeout_s;

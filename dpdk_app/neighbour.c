@@ -34,6 +34,9 @@ struct entry {
 struct neighbours {
 	struct neighbour_settings settings;
 	struct neighbour_counts counts;
+	uint32_t tokens; /* requests to everybody that may be sent now */
+	uint64_t refilled_ms;
+	uint32_t first; /* entry the next tick looks at first: the one for which no token was left */
 	struct entry entries[];
 };
 
@@ -47,8 +50,10 @@ struct neighbours *neighbour_new(const struct neighbour_settings *settings)
 		return NULL;
 	}
 	neighbours = calloc(1, sizeof(*neighbours) + settings->max_entries * sizeof(struct entry));
-	if (neighbours != NULL)
-		neighbours->settings = *settings;
+	if (neighbours == NULL)
+		return NULL;
+	neighbours->settings = *settings;
+	neighbours->tokens = NEIGHBOUR_REQUESTS;
 	return neighbours;
 }
 
@@ -122,29 +127,68 @@ static void transmit(struct neighbours *neighbours, const struct neighbour_frame
 	neighbours->settings.send(neighbours->settings.context, frame->bytes, frame->len);
 }
 
-/* Send one request and plan the next. CHECKING asks the holder alone; everything else asks everybody. */
-static void ask(struct neighbours *neighbours, struct entry *entry, uint64_t now_ms)
+static bool is_gateway(const struct neighbour_local *local, const struct ip_address *address)
+{
+	return local->has_gateway && same(&local->gateway, address);
+}
+
+/* Many callers that are not there must not make a storm of us. */
+static bool take_token(struct neighbours *neighbours, uint64_t now_ms)
+{
+	uint64_t more = (now_ms - neighbours->refilled_ms) * NEIGHBOUR_REQUESTS / 1000;
+
+	if (more > 0) {
+		neighbours->refilled_ms = now_ms;
+		neighbours->tokens =
+			more < NEIGHBOUR_REQUESTS - neighbours->tokens ? neighbours->tokens + (uint32_t)more : NEIGHBOUR_REQUESTS;
+	}
+	if (neighbours->tokens == 0)
+		return false;
+	neighbours->tokens--;
+	return true;
+}
+
+/* Until the next request. */
+static uint64_t pause_ms(const struct entry *entry)
+{
+	uint64_t wait_ms = NEIGHBOUR_FIRST_MS;
+
+	if (entry->state == STATE_CHECKING || (entry->state == STATE_SEARCHING && entry->tries < NEIGHBOUR_TRIES))
+		return NEIGHBOUR_RETRY_MS;
+	for (unsigned int i = 1; i < entry->tries && wait_ms < NEIGHBOUR_SLOW_MS; i++)
+		wait_ms *= 2;
+	return entry->state == STATE_SEARCHING ? NEIGHBOUR_SLOW_MS : wait_ms;
+}
+
+/*
+ * Send one request and plan the next. CHECKING asks the holder alone; everything else asks everybody, as soon as there is a token. Returns
+ * whether there was.
+ */
+static bool ask(struct neighbours *neighbours, struct entry *entry, uint64_t now_ms)
 {
 	const struct neighbour_local *local = local_for(neighbours, &entry->address);
 	struct neighbour_frame frame;
 
+	entry->next_ms = now_ms;
+	if (entry->state != STATE_CHECKING && !is_gateway(local, &entry->address) && !take_token(neighbours, now_ms))
+		return false;
 	neighbour_frame_request(&frame, neighbours->settings.mac, neighbours->settings.vlan, &local->address, &entry->address,
 		entry->state == STATE_CHECKING ? entry->mac : NULL);
 	transmit(neighbours, &frame);
 	neighbours->counts.requests++;
 	entry->asked = true;
 	entry->asked_ms = now_ms;
-	entry->tries++;
-	entry->next_ms = now_ms + (entry->tries >= NEIGHBOUR_TRIES ? NEIGHBOUR_SLOW_MS : NEIGHBOUR_RETRY_MS);
-	if (entry->state == STATE_CHECKING && entry->tries >= NEIGHBOUR_TRIES)
-		entry->next_ms = now_ms + NEIGHBOUR_RETRY_MS;
+	if (entry->tries < UINT8_MAX)
+		entry->tries++;
+	entry->next_ms = now_ms + pause_ms(entry);
+	return true;
 }
 
-static void enter(struct neighbours *neighbours, struct entry *entry, enum state state, uint64_t now_ms)
+static bool enter(struct neighbours *neighbours, struct entry *entry, enum state state, uint64_t now_ms)
 {
 	entry->state = state;
 	entry->tries = 0;
-	ask(neighbours, entry, now_ms);
+	return ask(neighbours, entry, now_ms);
 }
 
 static void confirm(struct neighbours *neighbours, struct entry *entry, const uint8_t mac[6], uint64_t now_ms)
@@ -309,19 +353,38 @@ void neighbour_deaf(struct neighbours *neighbours)
 	}
 }
 
+static bool is_unwanted(const struct neighbours *neighbours, const struct entry *entry, uint64_t now_ms)
+{
+	return entry->state == STATE_ASKING && now_ms - entry->used_ms >= NEIGHBOUR_UNUSED_MS &&
+	       !is_gateway(local_for(neighbours, &entry->address), &entry->address);
+}
+
 void neighbour_tick(struct neighbours *neighbours, uint64_t now_ms)
 {
-	for (uint32_t i = 0; i < neighbours->settings.max_entries; i++) {
-		struct entry *entry = &neighbours->entries[i];
+	uint32_t max = neighbours->settings.max_entries, first = neighbours->first;
+	bool missed = false;
+
+	for (uint32_t i = 0; i < max; i++) {
+		uint32_t index = first + i < max ? first + i : first + i - max;
+		struct entry *entry = &neighbours->entries[index];
+		bool asked;
 
 		if (entry->state == STATE_FREE || now_ms < entry->next_ms)
 			continue;
+		if (is_unwanted(neighbours, entry, now_ms)) {
+			entry->state = STATE_FREE;
+			continue;
+		}
 		if (entry->state == STATE_KNOWN)
-			enter(neighbours, entry, STATE_CHECKING, now_ms);
+			asked = enter(neighbours, entry, STATE_CHECKING, now_ms);
 		else if (entry->state == STATE_CHECKING && entry->tries >= NEIGHBOUR_TRIES)
-			enter(neighbours, entry, STATE_SEARCHING, now_ms);
+			asked = enter(neighbours, entry, STATE_SEARCHING, now_ms);
 		else
-			ask(neighbours, entry, now_ms);
+			asked = ask(neighbours, entry, now_ms);
+		if (!asked && !missed) {
+			missed = true;
+			neighbours->first = index;
+		}
 	}
 }
 

@@ -16,9 +16,12 @@
 
 #include "flow.h"
 
-#define NEIGHBOUR_RETRY_MS     1000u /* between requests, NEIGHBOUR_TRIES times */
+#define NEIGHBOUR_FIRST_MS     250u  /* to the second request for somebody not known yet, then twice as long each time */
+#define NEIGHBOUR_RETRY_MS     1000u /* between requests for somebody known who is silent, NEIGHBOUR_TRIES times */
 #define NEIGHBOUR_TRIES	       3u
-#define NEIGHBOUR_SLOW_MS      5000u  /* between requests after that */
+#define NEIGHBOUR_SLOW_MS      2000u  /* between requests after that */
+#define NEIGHBOUR_REQUESTS     200u   /* to everybody, a second, all together; a gateway comes first */
+#define NEIGHBOUR_UNUSED_MS    10000u /* somebody not known whom nobody wants any more is forgotten */
 #define NEIGHBOUR_REACHABLE_MS 30000u /* a confirmed entry is asked again after this (RFC 4861 6.3.2 ReachableTime) */
 #define NEIGHBOUR_FRAME_MAX    1514u  /* longest frame sent: a ping's answer */
 
@@ -59,7 +62,7 @@ void neighbour_input(struct neighbours *neighbours, const uint8_t *frame, size_t
 int neighbour_next_hop(const struct neighbours *neighbours, const struct ip_address *remote, struct ip_address *next_hop);
 
 /*
- * Link address for packets to `remote`. Returns 0 with `mac`; -EINPROGRESS: asked, changed() follows for `*next_hop`;
+ * Link address for packets to `remote`; whoever waits for it goes on asking, at least every NEIGHBOUR_UNUSED_MS. Returns 0 with `mac`; -EINPROGRESS: asked, changed() follows for `*next_hop`;
  * -ENETUNREACH: no route. `next_hop` is set unless -ENETUNREACH.
  */
 int neighbour_resolve(struct neighbours *neighbours, const struct ip_address *remote, uint64_t now_ms,

@@ -248,23 +248,17 @@ START_TEST(test_retries)
 {
 	uint8_t mac[6];
 
-	resolve("10.77.0.9", mac);
-	ck_assert_uint_eq(us.sent, 1);
-	pass(950);
-	ck_assert_uint_eq(us.sent, 1);
-	pass(100);
-	ck_assert_uint_eq(us.sent, 2);
-	pass(1000);
-	ck_assert_uint_eq(us.sent, 3);
-	/* Then every five seconds, for ever, and however often it is asked for. */
-	for (unsigned int i = 0; i < 20; i++)
+	static const unsigned int asked_ms[] = {0, 250, 750, 1750, 3750, 5750, 7750, 9750, 11750};
+	unsigned int sent = 0;
+	uint64_t begin = now;
+
+	/* Soon, then every two seconds, as long as somebody waits, and however often it is asked for. */
+	for (; now <= begin + 12000; now += 10) {
 		ck_assert_int_eq(resolve("10.77.0.9", mac), -EINPROGRESS);
-	pass(4900);
-	ck_assert_uint_eq(us.sent, 3);
-	pass(200);
-	ck_assert_uint_eq(us.sent, 4);
-	pass(20000);
-	ck_assert_uint_eq(us.sent, 8);
+		neighbour_tick(us.neighbours, now);
+		sent += sent < sizeof(asked_ms) / sizeof(asked_ms[0]) && now - begin >= asked_ms[sent];
+		ck_assert_msg(us.sent == sent, "%u requests after %u ms, not %u", us.sent, (unsigned int)(now - begin), sent);
+	}
 	ck_assert_uint_eq(us.changes, 0);
 	/* The silent one wakes up and asks for us: we ask at once, and believe its answer. */
 	uint8_t frame[60];
@@ -279,6 +273,82 @@ START_TEST(test_retries)
 	arp(frame, our_mac, 2, peer_mac, "10.77.0.9", "10.77.0.1");
 	input(frame, 60);
 	ck_assert_uint_eq(us.changes, 1);
+}
+END_TEST
+
+/* Somebody not known whom nobody wants any more is forgotten; a gateway never is. */
+START_TEST(test_unwanted)
+{
+	uint8_t mac[6];
+
+	resolve("10.77.0.9", mac);
+	resolve("203.0.113.9", mac);
+	ck_assert_uint_eq(counts(&us).entries, 2);
+	for (unsigned int i = 0; i < 4; i++) {
+		us.sent = 0;
+		pass(5000);
+	}
+	ck_assert_uint_eq(counts(&us).entries, 1);
+	us.sent = 0;
+	pass(10000);
+	ck_assert_uint_eq(us.sent, 5);
+	ck_assert_mem_eq(us.frames[0] + 38, "\x0a\x4d\x00\xfe", 4);
+}
+END_TEST
+
+static unsigned int requests[1000], gateway_requests;
+
+static void on_request(void *context, const uint8_t *frame, size_t len)
+{
+	unsigned int host = (unsigned int)(frame[40] << 8 | frame[41]);
+
+	(void)context;
+	(void)len;
+	if (host == 0xfffe)
+		gateway_requests++;
+	else
+		requests[host]++;
+}
+
+/* A thousand callers that are not there get their turns within the total rate; the gateway does not wait behind them. */
+START_TEST(test_total_rate)
+{
+	struct side side;
+	struct neighbour_settings settings = {
+		.local_count = 1, .max_entries = 2000, .send = on_request, .changed = on_change, .context = &side};
+	struct neighbours *neighbours;
+	struct ip_address next_hop;
+	unsigned int total = 0, least = UINT32_MAX;
+	uint8_t mac[6];
+
+	settings.locals[0] = (struct neighbour_local){.address = address("10.77.255.1"),
+		.prefix_length = 112,
+		.has_gateway = true,
+		.gateway = address("10.77.255.254")};
+	neighbours = neighbour_new(&settings);
+	memset(requests, 0, sizeof(requests));
+	gateway_requests = 0;
+	for (unsigned int ms = 0; ms < 20000; ms += 10, now += 10) {
+		struct ip_address remote = address("10.77.0.0"), far = address("203.0.113.9");
+
+		for (unsigned int host = 0; ms % 5000 == 0 && host < 1000; host++) {
+			remote.bytes[14] = (uint8_t)(host >> 8);
+			remote.bytes[15] = (uint8_t)host;
+			ck_assert_int_eq(neighbour_resolve(neighbours, &remote, now, &next_hop, mac), -EINPROGRESS);
+		}
+		neighbour_resolve(neighbours, &far, now, &next_hop, mac);
+		neighbour_tick(neighbours, now);
+	}
+	for (unsigned int host = 0; host < 1000; host++) {
+		total += requests[host];
+		if (requests[host] < least)
+			least = requests[host];
+	}
+	ck_assert_uint_le(total, 21 * NEIGHBOUR_REQUESTS);
+	ck_assert_uint_ge(total, 19 * NEIGHBOUR_REQUESTS);
+	ck_assert_uint_ge(least, 3);
+	ck_assert_uint_eq(gateway_requests, 13);
+	neighbour_free(neighbours);
 }
 END_TEST
 
@@ -394,7 +464,10 @@ START_TEST(test_confirmation)
 	pass(NEIGHBOUR_REACHABLE_MS - 500);
 	ck_assert_uint_eq(us.sent, 0);
 	/* Silent for ever: what was known stays in use. */
-	pass(60000);
+	for (unsigned int i = 0; i < 2; i++) {
+		us.sent = 0;
+		pass(30000);
+	}
 	ck_assert_int_eq(resolve("10.77.0.2", mac), 0);
 	ck_assert_mem_eq(mac, peer_mac, 6);
 	ck_assert_uint_eq(us.changes, 0);
@@ -692,8 +765,8 @@ int main(void)
 	Suite *suite = suite_create("neighbour");
 
 	unit_add_fixture(suite, "answers", setup, teardown, test_arp_answer, test_echo, test_start, test_vlan, test_other_vlans);
-	unit_add_fixture(suite, "resolution", setup, teardown, test_resolve, test_next_hop, test_retries, test_confirmation,
-		test_table_full);
+	unit_add_fixture(suite, "resolution", setup, teardown, test_resolve, test_next_hop, test_retries, test_unwanted,
+		test_total_rate, test_confirmation, test_table_full);
 	unit_add_fixture(suite, "spoofing", setup, teardown, test_spoof, test_flood, test_real_change, test_late_answer,
 		test_answer_to_everybody);
 	unit_add_fixture(suite, "malformed", setup, teardown, test_malformed, test_nd_checks);
