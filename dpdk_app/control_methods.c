@@ -324,6 +324,7 @@ static int system_info(void *context, const cJSON *params, cJSON **result, struc
 	cJSON_AddNumberToObject(info, "ambiguous", (double)counts.ambiguous);
 	cJSON_AddNumberToObject(info, "without_worker", dataplane->calls_without_worker);
 	cJSON_AddNumberToObject(info, "workers", workers_attached(dataplane->workers));
+	cJSON_AddNumberToObject(info, "workers_turned_away", (double)workers_turned_away(dataplane->workers));
 	if (dataplane->records != NULL)
 		cJSON_AddStringToObject(info, "records", dataplane->config->records.path);
 	else

@@ -41,6 +41,39 @@ void worker_refuse(int link, const char *reason)
 	cJSON_free(text);
 }
 
+/* The account's entry; a new one takes the place of whoever connected longest ago. */
+static struct worker_pace *pace_of(struct workers *workers, uid_t uid, uint64_t now_ms)
+{
+	struct worker_pace *oldest = &workers->paces[0];
+
+	for (unsigned int i = 0; i < WORKER_PACES; i++) {
+		struct worker_pace *pace = &workers->paces[i];
+
+		if (pace->used && pace->uid == uid)
+			return pace;
+		if (oldest->used && (!pace->used || pace->refilled_ms < oldest->refilled_ms))
+			oldest = pace;
+	}
+	*oldest = (struct worker_pace){.used = true, .uid = uid, .tokens = WORKER_CONNECTS, .refilled_ms = now_ms};
+	return oldest;
+}
+
+/* A worker that dies as soon as it is attached, and is started again and again, must not take the control thread's time and the log. */
+static bool too_often(struct workers *workers, uid_t uid, uint64_t now_ms)
+{
+	struct worker_pace *pace = pace_of(workers, uid, now_ms);
+	uint64_t more = (now_ms - pace->refilled_ms) * WORKER_CONNECTS_S / 1000;
+
+	if (more > 0) {
+		pace->tokens = more < WORKER_CONNECTS - pace->tokens ? pace->tokens + (uint32_t)more : WORKER_CONNECTS;
+		pace->refilled_ms = now_ms;
+	}
+	if (pace->tokens == 0)
+		return true;
+	pace->tokens--;
+	return false;
+}
+
 void worker_accept(struct workers *workers, uint64_t now_ms)
 {
 	struct vl_link_peer peer;
@@ -56,7 +89,13 @@ void worker_accept(struct workers *workers, uint64_t now_ms)
 				worker = &workers->workers[slot];
 		}
 		event.data.u32 = slot - 1;
-		if (!uid_accepted(workers, peer.uid)) {
+		if (too_often(workers, peer.uid, now_ms)) {
+			workers->turned_away++;
+			vl_log_warning("worker link: refused pid %d: uid %u connects more often than %u times a second",
+				(int)peer.pid, (unsigned int)peer.uid, WORKER_CONNECTS_S);
+			worker_refuse(link, "this uid connects too often; try again in a second");
+			close(link);
+		} else if (!uid_accepted(workers, peer.uid)) {
 			vl_log_warning("worker link: refused pid %d: uid %u is not in workers.uids or shards", (int)peer.pid,
 				(unsigned int)peer.uid);
 			worker_refuse(

@@ -344,6 +344,11 @@ unsigned int workers_count(const struct workers *workers)
 	return count;
 }
 
+uint64_t workers_turned_away(const struct workers *workers)
+{
+	return workers->turned_away;
+}
+
 unsigned int workers_attached(const struct workers *workers)
 {
 	unsigned int count = 0;

@@ -185,6 +185,9 @@ const struct worker *workers_at(const struct workers *workers, unsigned int slot
 /* Slots in use in any way, for leak checks and the adaptive tick. */
 unsigned int workers_count(const struct workers *workers);
 
+/* Connections refused because their account connects too often. */
+uint64_t workers_turned_away(const struct workers *workers);
+
 /* Workers attached now. */
 unsigned int workers_attached(const struct workers *workers);
 

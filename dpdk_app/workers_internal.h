@@ -7,7 +7,21 @@
 
 #include "workers.h"
 
+#define WORKER_CONNECTS	  128u /* of one account at once: every slot twice */
+#define WORKER_CONNECTS_S 4u   /* and a second after that */
+#define WORKER_PACES	  64u  /* accounts remembered */
+
+/* How often an account connected lately. */
+struct worker_pace {
+	bool used;
+	uid_t uid;
+	uint32_t tokens;
+	uint64_t refilled_ms;
+};
+
 struct workers {
+	struct worker_pace paces[WORKER_PACES];
+	uint64_t turned_away;
 	struct workers_settings settings;
 	char *path;
 	struct calls *calls;

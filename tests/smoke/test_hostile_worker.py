@@ -132,7 +132,9 @@ class Hostile(GoodCalls):
         descriptors = self.descriptors()
         self.harm("descriptors")
         self.harm("names", check=lambda outcome, delta: self.assertGreater(outcome["refused"], 10))
-        self.harm("reattach", check=lambda outcome, delta: self.assertGreater(outcome["done"], 10))
+        # Its account may connect four times a second by now, and the good worker goes on.
+        self.harm("reattach", check=lambda outcome, delta: self.assertGreater(outcome["done"], 5))
+        self.assertGreater(s.control.call("system.info")["workers_turned_away"], 10)
         self.harm("holes", cut_off=True)
         self.harm("quiet_connections")
         stage.wait_for(lambda: self.descriptors() <= descriptors, 5, "the data plane to close what it was given")

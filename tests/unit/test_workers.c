@@ -639,6 +639,37 @@ START_TEST(test_workers_a_broken_ring_cuts_off)
 }
 END_TEST
 
+/* An account that connects in a loop is turned away before anything is made for it, and heard again later. */
+START_TEST(test_workers_that_connect_in_a_loop)
+{
+	const char *answer;
+	unsigned int i;
+	int link;
+
+	for (i = 0; workers_turned_away(t.workers) == 0 && i < 1000; i++) {
+		close(dial());
+		run();
+	}
+	ck_assert_uint_eq(i, 129);
+	for (i = 0; i < 100; i++) {
+		t.now_ms += 10;
+		link = dial();
+		answer = hear(link, NULL, NULL);
+		close(link);
+		run();
+		if (strstr(answer, "connects too often") == NULL)
+			ck_assert_str_eq(answer, "");
+	}
+	/* Four a second were let in. */
+	ck_assert_uint_eq(workers_turned_away(t.workers), 1 + 100 - 4);
+	ck_assert_uint_eq(workers_count(t.workers), 0);
+	t.now_ms += 1000;
+	link = attach("w", "[\"u\"]", 1);
+	ck_assert_int_ge(workers_choose(t.workers, "u"), 0);
+	close(link);
+}
+END_TEST
+
 START_TEST(test_workers_without_descriptors)
 {
 	struct rlimit limit, none;
@@ -833,6 +864,7 @@ int main(void)
 	tcase_add_test(tcase, test_workers_backlog_keeps_the_order);
 	tcase_add_test(tcase, test_workers_choose_the_emptiest_that_serves_the_user);
 	tcase_add_test(tcase, test_workers_a_broken_ring_cuts_off);
+	tcase_add_test(tcase, test_workers_that_connect_in_a_loop);
 	tcase_add_test(tcase, test_workers_without_descriptors);
 	tcase_add_test(tcase, test_workers_serve_only_users_of_their_shard);
 	tcase_add_test(tcase, test_workers_limit_calls_of_a_project);
