@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the libFuzzer targets of tests/fuzz under ASan and UBSan and runs each for a while, as many at once as there are cores. The last line is
 # "N passed, N failed, N skipped". A finding is kept, and how to run it again is said.
-# usage: ./scripts/fuzz.sh [SECONDS [NAME...]]     SECONDS for each target (default FUZZ_SECONDS or 120); NAME as in tests/fuzz/fuzz_NAME.c
+# usage: ./scripts/fuzz.sh [MINUTES [NAME...]]     MINUTES for each target (default 2, or FUZZ_SECONDS); NAME as in tests/fuzz/fuzz_NAME.c
+# The summary's coverage is of our functions that the target enters: how many, and the share of their edges that its corpus runs over.
 # environment: FUZZ_JOBS targets at once (default: cores), VL_FUZZ_BUILD build directory (default build-fuzz)
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$VL_ROOT"
 VL_STEPS=4
 build=${VL_FUZZ_BUILD:-$VL_ROOT/build-fuzz}
-seconds=${1:-${FUZZ_SECONDS:-120}}
-[ $# = 0 ] || shift
-[[ $seconds =~ ^[1-9][0-9]*$ ]] || die "'$seconds' is no number of seconds."
+seconds=${FUZZ_SECONDS:-120}
+if [ $# != 0 ]; then
+	[[ $1 =~ ^[1-9][0-9]*$ ]] || die "'$1' is no number of minutes."
+	seconds=$(($1 * 60))
+	shift
+fi
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || die "FUZZ_SECONDS='$seconds' is no number."
 jobs=${FUZZ_JOBS:-$(nproc)}
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || die "FUZZ_JOBS='$jobs' is no number."
 declare -A pid_of=() # running targets
@@ -71,6 +76,13 @@ start() {
 last_of() { grep -aoE "$2 *[0-9]+" "$build/run/$1/log" 2>/dev/null | tail -n 1 | grep -oE '[0-9]+$' || echo 0; }
 executions() { grep -aoE '^#[0-9]+' "$build/run/$1/log" 2>/dev/null | tail -n 1 | tr -d '#' || true; }
 
+# coverage NAME: "FUNCTIONS PERCENT" over its whole corpus.
+coverage() {
+	"$build/tests/fuzz/fuzz_$1" -runs=0 -timeout=10 -print_coverage=1 "$build/run/$1/corpus" "tests/fuzz/corpus/$1" 2>&1 </dev/null |
+		awk '/^COVERED_FUNC/ && $NF ~ /\/(dpdk_app|ai_workers|shared|emulator)\// { split($5, edges, "/"); run += edges[1]; all += edges[2]; functions++ }
+			END { printf "%d %d", functions, (all > 0 ? 100 * run / all : 0) }' || true
+}
+
 # finish NAME: wait for it and note its line of the summary.
 finish() {
 	local name=$1 code=0 count
@@ -108,7 +120,7 @@ done
 
 step "summary"
 passed=0 failed=0
-printf '      %-20s %12s %9s %7s %7s  %s\n' target runs runs/s edges corpus result
+printf '      %-20s %12s %9s %7s %9s %7s %7s  %s\n' target runs runs/s edges functions covered corpus result
 for result in "${results[@]}"; do
 	IFS='|' read -r name count rate edges corpus code <<<"$result"
 	if [ "$code" = 0 ]; then
@@ -116,7 +128,8 @@ for result in "${results[@]}"; do
 	else
 		failed=$((failed + 1)) word="${VL_RED}FINDING${VL_OFF}"
 	fi
-	printf '      %-20s %12s %9s %7s %7s  %s\n' "$name" "$count" "$rate" "$edges" "$corpus" "$word"
+	read -r functions covered < <(coverage "$name") || true
+	printf '      %-20s %12s %9s %7s %9s %6s%% %7s  %s\n' "$name" "$count" "$rate" "$edges" "$functions" "$covered" "$corpus" "$word"
 done
 for result in "${results[@]}"; do
 	IFS='|' read -r name _ _ _ _ code <<<"$result"
