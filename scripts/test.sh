@@ -67,12 +67,13 @@ run_meson() {
 step "checking the machine"
 need_debian_12
 need_memory 1024
-if wanted smoke; then
+if wanted smoke || wanted isolation; then
 	need_root
 	need_tun
 fi
 step "installing Debian packages"
 install_packages
+if wanted smoke || wanted isolation; then need_namespaces; fi
 step "building into $VL_BUILD"
 build "$VL_BUILD" all
 

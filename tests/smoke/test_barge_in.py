@@ -30,7 +30,8 @@ class BargeIn(SmokeCase):
 
         def interruptions():
             return sum(key["interruptions"] for key in s.stats()["keys"].values())
-        stage.wait_for(lambda: interruptions() >= BARGE_INS, 105, f"{BARGE_INS} barge-ins", interval=0.5)
+        # Some answers were not yet, or no longer, heard when the caller spoke: those cannot be measured.
+        stage.wait_for(lambda: interruptions() >= BARGE_INS * 1.12, 105, f"{BARGE_INS} barge-ins", interval=0.5)
         for _, caller, _ in placed:
             scene.interrupt(caller)
         reports = {call.user: s.report(caller) for _, caller, call in placed}
@@ -39,7 +40,7 @@ class BargeIn(SmokeCase):
             sent = [int(m.group(1)) for m in re.finditer(rf"interrupted {re.escape(user)} at (\d+) us", s.emulator.log())]
             latencies += [self.silence_after(at, report["heard"]) for at in sent]
         latencies = sorted(ms for ms in latencies if ms is not None)
-        self.assertGreaterEqual(len(latencies), BARGE_INS * 0.9, json.dumps(latencies))
+        self.assertGreaterEqual(len(latencies), BARGE_INS, json.dumps(latencies))
         p50, p99 = latencies[len(latencies) // 2], latencies[math.ceil(len(latencies) * 0.99) - 1]
         measured(f"barge-in, `interrupted` leaving the model to the last packet of the old answer reaching the caller: min {latencies[0]:.1f} ms, "
                  f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {latencies[-1]:.1f} ms over {len(latencies)} (limit {LIMIT_MS} ms; below 0: it was already on the way)")

@@ -97,9 +97,13 @@ class KeyScan(SmokeCase):
 
     def start(self, **changes):
         s = self.scene
-        uids = [pwd.getpwnam(account).pw_uid for account, _ in self.SHARDS.values()]
-        s.start_plane(s.configuration(workers={"max": 4, "ring_slots": 4096, "uids": uids},
+        shards = [{"uid": pwd.getpwnam(account).pw_uid, "users": [f"{names[0][0]}*"]} for account, names in self.SHARDS.values()]
+        self.records, self.journal = s.path("calls.jsonl"), s.path("journal")
+        s.start_plane(s.configuration(workers={"max": 4, "ring_slots": 4096, "shards": shards}, records={"path": str(self.records), "journal": str(self.journal)},
                                       sockets={"control": str(s.path("control.sock")), "workers": str(s.path("worker.sock")), "mode": "0666"}, **changes))
+        self.listener = s.rpc()
+        self.addCleanup(self.listener.close)
+        self.listener.call("events.subscribe")
         self.workers = {shard: self.start_shard(shard) for shard in self.SHARDS}
 
     def start_shard(self, shard, *options, wait=True):
@@ -120,11 +124,16 @@ class KeyScan(SmokeCase):
                  "system.info": s.control.call("system.info")}
         for session in s.session_ids:
             texts[f"session {session}"] = s.get(session)
-            texts["/voxlane/session/info"] = stage.telemetry(s.prefix, f"/voxlane/session/info,{session}")
-        for command in stage.telemetry(s.prefix, "/"):
+            texts[f"/voxlane/session/info,{session}"] = stage.telemetry(s.prefix, f"/voxlane/session/info,{session}")
+        workers = [f"{command},{process.name}" for command in ("/voxlane/worker/list", "/voxlane/latency") for process in self.workers.values()]
+        for command in [*stage.telemetry(s.prefix, "/"), *workers]:
             if command.startswith("/voxlane/"):
                 texts[command] = stage.telemetry(s.prefix, command)
+        texts["notifications"] = self.listener.poll_events()
+        self.assertGreater(len(texts["notifications"]), 5)
         said = {name: json.dumps(value, ensure_ascii=False).encode() for name, value in texts.items()}
+        for file in [self.records, *self.journal.iterdir()]:
+            said[f"file {file.name}"] = file.read_bytes()
         for process in s.processes:
             if process is s.emulator or not process.running():
                 continue  # the emulator is the service: it is told every key
@@ -149,6 +158,10 @@ class KeyScan(SmokeCase):
         self.said = scene.speech(s, "said.wav", scene.BOOK[1])
         for number, name in enumerate(self.people):
             self.call(name, number)
+        ended, _ = self.call("alice", len(self.people))
+        s.control.call("session.delete", session=ended)
+        s.session_ids.remove(ended)
+        stage.wait_for(lambda: self.records.exists() and ended in self.records.read_text(), 5, "the record of a call")
         secret = {**self.keys, **self.masters}
 
         self.assertEqual(search_memory(s.plane.pid, {**secret, **planted}), {"planted"}, "the data plane's memory")
@@ -181,6 +194,19 @@ class KeyScan(SmokeCase):
             self.assertNotEqual(looks.returncode, 0)
             with open(f"/proc/{pid}/limits", encoding="ascii") as file:
                 self.assertRegex(file.read(), r"Max core file size +0 +0 ")
+
+    def test_shard_claims_no_other_tenants_users(self):
+        """A worker of shard a's account that says it serves bob is turned away; one that serves its own users is not."""
+        self.start()
+        said = {}
+        for users in (["bob"], ["adam", "bob"], ["adam"]):
+            hello = json.dumps({"hello": {"abi": 1, "name": "thief", "users": users, "capacity": 10}})
+            program = f"import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect({str(self.scene.path('worker.sock'))!r}); " \
+                      f"s.send({hello!r}.encode()); s.settimeout(5); print(s.recv(16384).decode())"
+            said[users[-1]] = stage.run("setpriv", "--reuid", self.SHARDS["a"][0], "--clear-groups", "/usr/bin/python3", "-c", program)
+            if users[-1] == "bob":
+                self.assertIn("refused", said["bob"])
+        self.assertIn("welcome", said["adam"])
 
     def test_shard_that_could_read_another_does_not_start(self):
         s = self.scene
