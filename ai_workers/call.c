@@ -61,6 +61,8 @@ static void drop_control(struct call *call)
 static void forget_connection(struct call *call)
 {
 	call->connection = NULL;
+	tool_ledger_dropped(&call->tools, call->control_sent);
+	call->control_queued = call->control_sent;
 	drop_control(call);
 	call->write_asked_ms = 0;
 	call->caller_speaks = false;
@@ -172,6 +174,7 @@ void call_send_control(struct call *call, char *text)
 		last = &(*last)->next;
 	*control = (struct call_control){.text = text};
 	*last = control;
+	call->control_queued++;
 	wss_want_write(call->connection);
 }
 
@@ -303,6 +306,7 @@ static bool send_next(struct call *call, uint64_t now_ms)
 		struct call_control *first = call->control;
 
 		call->control = first->next;
+		call->control_sent++;
 		send_text(call, first->text);
 		free(first->text);
 		free(first);

@@ -60,8 +60,9 @@ struct call {
 	uint64_t token_issued_ms;    /* of the token of this dial */
 	bool token_retried;	     /* another one was asked for in this dial */
 	struct wss_connection *connection;
-	struct call_control *control; /* messages that go before audio, oldest first */
-	uint64_t heard_ms;	      /* when the service was heard last, be it a pong */
+	struct call_control *control;	       /* messages that go before audio, oldest first */
+	uint64_t control_queued, control_sent; /* of them, so far; those dropped with a connection count as neither */
+	uint64_t heard_ms;		       /* when the service was heard last, be it a pong */
 	bool pinged;
 	bool reading;
 	uint64_t write_asked_ms; /* writable() is awaited since then, 0: it is not */

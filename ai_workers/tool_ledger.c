@@ -420,11 +420,23 @@ struct tool_call *tool_ledger_open(const struct tool_ledger *ledger, enum tool_k
 	return NULL;
 }
 
-void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t now_ms)
+void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t message, uint64_t now_ms)
 {
 	call->sent = true;
+	call->message = message;
 	call->sent_ms = now_ms;
 	call->connection = ledger->connection;
+}
+
+void tool_ledger_dropped(struct tool_ledger *ledger, uint64_t message)
+{
+	struct tool_call *call;
+
+	DL_FOREACH(ledger->calls, call)
+	{
+		if (call->state == TOOL_CALL_ANSWERED && call->sent && call->message > message)
+			call->sent = call->confirmed = false;
+	}
 }
 
 void tool_ledger_heard(struct tool_ledger *ledger, uint64_t now_ms)

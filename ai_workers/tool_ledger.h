@@ -56,6 +56,7 @@ struct tool_call {
 	bool noted;	     /* the owner has put it into the call's history */
 	uint32_t epoch;	     /* session of the model in which it was asked */
 	uint32_t connection; /* on which the answer was sent */
+	uint64_t message;    /* the owner's number of what it was sent in */
 	uint64_t sent_ms;
 };
 
@@ -116,8 +117,14 @@ const char *tool_call_answer(const struct tool_call *call);
 /* The oldest call of `kind` without an answer that leads, NULL when there is none. Worker loop. */
 struct tool_call *tool_ledger_open(const struct tool_ledger *ledger, enum tool_kind kind);
 
-/* It was sent. Worker loop. */
-void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t now_ms);
+/* It is on its way out as the owner's message number `message`, counted from 1. Worker loop. */
+void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t message, uint64_t now_ms);
+
+/*
+ * The connection is gone, and of the owner's messages those behind number `message` never went out: the answers in them were not sent,
+ * whatever the model has said since. Worker loop.
+ */
+void tool_ledger_dropped(struct tool_ledger *ledger, uint64_t message);
 
 /* The model has said something, or ended a turn: what it was told well before has arrived. Worker loop. */
 void tool_ledger_heard(struct tool_ledger *ledger, uint64_t now_ms);

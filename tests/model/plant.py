@@ -76,6 +76,27 @@ FAULTS = {
     "session_retries_fatal": ("session.c", "\tcase CLOSE_OUR_BUG:\n\t\treturn fail(s);", "\tcase CLOSE_OUR_BUG:\n\t\tbreak;"),
     "session_waits_in_silence": (
         "session.c", "s->deadline_ms = now_ms + delay_ms;\n\treturn SESSION_DO_REPORT;", "s->deadline_ms = now_ms + delay_ms;\n\treturn 0;"),
+    # One whole call (call_world.c).
+    "call_old_audio": ("downlink.c", "\tbyte_queue_clear(&d->queue);\n\tvl_resampler_reset(d->resampler);", "\tvl_resampler_reset(d->resampler);"),
+    "call_late_audio": ("downlink.c", "if (now_ms < d->muted_until_ms)", "if (now_ms + 9999 < d->muted_until_ms)"),
+    "call_no_flush": (
+        "downlink.c",
+        "\tif (!d->paused) {\n\t\td->turn++;\n\t\td->flush_due = true;\n\t}",
+        "",
+    ),
+    "call_paused_ignores": (
+        "downlink.c", "\tstats_add(&stats->down_discarded_ms, d->queue.len / BYTES_PER_MS);\n", "\tstats_add(&stats->down_discarded_ms, d->queue.len / BYTES_PER_MS);\n\tif (d->paused)\n\t\treturn;\n"),
+    "call_answers_twice": ("tool_ledger.c", "call->epoch == ledger->epoch && !call->confirmed)", "call->epoch == ledger->epoch)"),
+    "call_answers_never_again": (
+        "tool_ledger.c", "\t\tif (call->state == TOOL_CALL_ANSWERED && resumed && call->epoch == ledger->epoch && !call->confirmed)\n\t\t\tcall->sent = false;\n\t\telse if",
+        "\t\tif"),
+    "call_drops_answer": ("call.c", "\ttool_ledger_dropped(&call->tools, call->control_sent);\n", ""),
+    "call_loses_in_silence": ("call_tools.c", "report(call, \"tool_lost\", tool->id", "report(call, \"lost\", tool->id"),
+    "call_fails_in_silence": ("call.c", "if (actions & SESSION_DO_REPORT)", "if ((actions & SESSION_DO_REPORT) && call->session.state != SESSION_FAILED)"),
+    "call_wss_left": ("call.c", "\twss_release(call->connection, graceful);\n", "\tif (graceful)\n\t\twss_release(call->connection, graceful);\n"),
+    "call_no_tick": ("call.c", "if (now_ms >= call->session.deadline_ms)", "if (now_ms >= call->session.deadline_ms && call->session.state != SESSION_SETUP)"),
+    "call_plays_too_far": ("downlink.c", "d->play_end_ms < now_ms + DOWNLINK_AHEAD_MS", "d->play_end_ms < now_ms + 4 * DOWNLINK_AHEAD_MS"),
+    "call_plays_too_late": ("downlink.c", "d->play_end_ms < now_ms + DOWNLINK_AHEAD_MS", "d->play_end_ms + 40 < now_ms"),
     "session_reminds_for_ever": ("session.c", "switch (s->mute++) {", "switch (s->mute) {"),
 }
 

@@ -16,10 +16,12 @@ static const struct tool plain = {.name = "weather", .timeout_s = 10};
 static struct tool_argument day[] = {{"day"}};
 static const struct tool booking = {.name = "book", .timeout_s = 10, .key = day, .key_count = 1};
 static const char *why;
+static uint64_t message; /* sent so far */
 
 static void begin(void)
 {
 	ledger = (struct tool_ledger){0};
+	message = 0;
 	tool_ledger_connected(&ledger, false);
 }
 
@@ -50,7 +52,7 @@ static const char *answers(uint64_t now)
 
 		snprintf(text + len, sizeof(text) - len, "%s%s=%s", len > 0 ? " " : "",
 			call->model_id != NULL ? call->model_id : "-", tool_call_answer(call));
-		tool_ledger_sent(&ledger, call, now);
+		tool_ledger_sent(&ledger, call, ++message, now);
 	}
 	return text;
 }
@@ -349,7 +351,7 @@ static void model_hears(uint64_t now)
 		ck_assert_msg(asked[n].answers == 0, "call %u is answered twice on one connection", n);
 		asked[n].answers++;
 		asked[n].total++;
-		tool_ledger_sent(&ledger, call, now);
+		tool_ledger_sent(&ledger, call, ++message, now);
 	}
 }
 
@@ -469,6 +471,28 @@ START_TEST(test_ledger_random_sequences)
 }
 END_TEST
 
+/* An answer that went down with its connection, unsent, has not arrived whatever the model said meanwhile; one that went out before has. */
+START_TEST(test_ledger_dropped_is_sent_again)
+{
+	bool resumed = _i == 1;
+	struct tool_call *call;
+
+	ask(&plain, "a", "{\"n\":1}", 0, &call);
+	ask(&plain, "b", "{\"n\":2}", 0, &call);
+	tool_ledger_result(&ledger, "a", "{}", false);
+	tool_ledger_result(&ledger, "b", "{}", false);
+	ck_assert_str_eq(answers(0), "a={} b={}");
+	tool_ledger_heard(&ledger, TOOL_CONFIRM_MS);
+	tool_ledger_dropped(&ledger, 1);
+	tool_ledger_connected(&ledger, resumed);
+	ck_assert_str_eq(answers(1000), resumed ? "b={}" : "");
+	call = tool_ledger_lost(&ledger);
+	ck_assert_int_eq(call == NULL, resumed);
+	if (call != NULL)
+		ck_assert_str_eq(call->id, "b");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("tool_ledger");
@@ -478,6 +502,11 @@ int main(void)
 		test_ledger_same_business_is_asked_once, test_ledger_without_key_only_open_calls_are_the_same,
 		test_ledger_follower_inherits, test_ledger_followers_expire_with_the_first, test_ledger_resume_sends_again,
 		test_ledger_new_session_loses_calls, test_ledger_bounds);
+	TCase *dropped = tcase_create("dropped");
+
+	tcase_add_checked_fixture(dropped, begin, end);
+	tcase_add_loop_test(dropped, test_ledger_dropped_is_sent_again, 0, 2);
+	suite_add_tcase(suite, dropped);
 	unit_add_fixture(suite, "random", begin, end, test_ledger_random_sequences);
 	return unit_run(suite);
 }
