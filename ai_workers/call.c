@@ -61,7 +61,7 @@ static void drop_control(struct call *call)
 static void forget_connection(struct call *call)
 {
 	call->connection = NULL;
-	tool_ledger_dropped(&call->tools, call->control_sent);
+	tool_ledger_dropped(&call->tools);
 	call->control_queued = call->control_sent;
 	drop_control(call);
 	call->write_asked_ms = 0;
@@ -308,6 +308,7 @@ static bool send_next(struct call *call, uint64_t now_ms)
 		call->control = first->next;
 		call->control_sent++;
 		send_text(call, first->text);
+		tool_ledger_went_out(&call->tools, call->control_sent, now_ms);
 		free(first->text);
 		free(first);
 	} else if (call->session.state == SESSION_READY && uplink_due(&call->uplink, now_ms)) {

@@ -96,7 +96,7 @@ static void send_answers(struct call *call, uint64_t now_ms)
 
 		call_send_control(call, gemini_build_tool_response(tool->model_id, tool->name, answer));
 		cJSON_Delete(answer);
-		tool_ledger_sent(&call->tools, tool, call->control_queued, now_ms);
+		tool_ledger_sent(&call->tools, tool, call->control_queued);
 		note(call, tool, tool_call_answer(tool));
 		call_turn(call, TURN_TOOL_ANSWERED, now_ms);
 	}

@@ -420,22 +420,35 @@ struct tool_call *tool_ledger_open(const struct tool_ledger *ledger, enum tool_k
 	return NULL;
 }
 
-void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t message, uint64_t now_ms)
+void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t message)
 {
 	call->sent = true;
 	call->message = message;
-	call->sent_ms = now_ms;
+	call->went_out = false;
 	call->connection = ledger->connection;
 }
 
-void tool_ledger_dropped(struct tool_ledger *ledger, uint64_t message)
+void tool_ledger_went_out(struct tool_ledger *ledger, uint64_t message, uint64_t now_ms)
 {
 	struct tool_call *call;
 
 	DL_FOREACH(ledger->calls, call)
 	{
-		if (call->state == TOOL_CALL_ANSWERED && call->sent && call->message > message)
-			call->sent = call->confirmed = false;
+		if (call->sent && !call->went_out && call->message == message) {
+			call->went_out = true;
+			call->sent_ms = now_ms;
+		}
+	}
+}
+
+void tool_ledger_dropped(struct tool_ledger *ledger)
+{
+	struct tool_call *call;
+
+	DL_FOREACH(ledger->calls, call)
+	{
+		if (call->state == TOOL_CALL_ANSWERED && call->sent && !call->went_out)
+			call->sent = false;
 	}
 }
 
@@ -445,7 +458,7 @@ void tool_ledger_heard(struct tool_ledger *ledger, uint64_t now_ms)
 
 	DL_FOREACH(ledger->calls, call)
 	{
-		if (call->sent && now_ms >= call->sent_ms + TOOL_CONFIRM_MS)
+		if (call->sent && call->went_out && now_ms >= call->sent_ms + TOOL_CONFIRM_MS)
 			call->confirmed = true;
 	}
 }

@@ -57,7 +57,8 @@ struct tool_call {
 	uint32_t epoch;	     /* session of the model in which it was asked */
 	uint32_t connection; /* on which the answer was sent */
 	uint64_t message;    /* the owner's number of what it was sent in */
-	uint64_t sent_ms;
+	bool went_out;	     /* that is no longer waiting for room in the socket */
+	uint64_t sent_ms;    /* since then */
 };
 
 /* Owner: one call. Zeroed at its start. */
@@ -118,15 +119,18 @@ const char *tool_call_answer(const struct tool_call *call);
 struct tool_call *tool_ledger_open(const struct tool_ledger *ledger, enum tool_kind kind);
 
 /* It is on its way out as the owner's message number `message`, counted from 1. Worker loop. */
-void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t message, uint64_t now_ms);
+void tool_ledger_sent(struct tool_ledger *ledger, struct tool_call *call, uint64_t message);
+
+/* The owner's message number `message` has left. Worker loop. */
+void tool_ledger_went_out(struct tool_ledger *ledger, uint64_t message, uint64_t now_ms);
 
 /*
- * The connection is gone, and of the owner's messages those behind number `message` never went out: the answers in them were not sent,
- * whatever the model has said since. Worker loop.
+ * The connection is gone, and what was waiting for room in it with it: the answers that never went out were not sent, whatever the model
+ * has said since. Worker loop.
  */
-void tool_ledger_dropped(struct tool_ledger *ledger, uint64_t message);
+void tool_ledger_dropped(struct tool_ledger *ledger);
 
-/* The model has said something, or ended a turn: what it was told well before has arrived. Worker loop. */
+/* The model has said something, or ended a turn: what went out well before has arrived. Worker loop. */
 void tool_ledger_heard(struct tool_ledger *ledger, uint64_t now_ms);
 
 /*
