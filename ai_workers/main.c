@@ -255,7 +255,7 @@ int main(int argc, char **argv)
 	if (users == NULL)
 		return EXIT_FAILURE;
 	if (command.check_users) {
-		printf("%s: %zu users\n", command.worker.users_path, users->count);
+		printf("%s: %zu user%s\n", command.worker.users_path, users->count, users->count == 1 ? "" : "s");
 		users_free(users);
 		return EXIT_SUCCESS;
 	}

@@ -93,7 +93,11 @@ static int find_own(struct users *users, const struct user_project **sorted, str
 			continue;
 		found = bsearch(user->project, sorted, users->project_count, sizeof(*sorted), compare_name);
 		if (found == NULL)
-			result = add_error(errors, "users", i, "project", "is none of the %zu projects", users->project_count);
+			result = add_error(errors, "users", i, "project",
+				users->project_count == 0   ? "there are no `projects`"
+				: users->project_count == 1 ? "is none of the %zu project"
+							    : "is none of the %zu projects",
+				users->project_count);
 		else
 			user->in_project = *found;
 	}

@@ -153,9 +153,9 @@ static const struct {
 	{"{\"gemini\":{\"model\":\"m\",\"api_version\":\"v2\"},\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\"}]}",
 		"gemini.api_version: is not one of \"v1beta\", \"v1alpha\", \"v1\""},
 	{"{" GEMINI ",\"projects\":[{\"name\":\"p\"}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"project\":\"P\"}]}",
-		"users[0].project: is none of the 1 projects"},
+		"users[0].project: is none of the 1 project"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"project\":\"p\"}]}",
-		"users[0].project: is none of the 0 projects"},
+		"users[0].project: there are no `projects`"},
 	{"{" GEMINI
 	 ",\"projects\":[{\"name\":\"p\"},{\"name\":\"q\"},{\"name\":\"p\"}],\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY
 	 "\"}]}",
