@@ -134,6 +134,13 @@ class Voxlanectl(unittest.TestCase):
         self.assertEqual(fake.requests[0][1]["remote"], {"address": "2001:db8::2", "port": 7000})
         self.assertEqual(fake.requests[0][1]["codec"], "PCMA")
         self.assertNotIn("ssrc", fake.requests[0][1])
+        self.assertNotIn("event_payload_type", fake.requests[0][1])
+
+    def test_create_with_events(self):
+        fake = self.fake({"session": UUID, "local": {"address": "10.77.0.1", "port": 5004}, "worker": None})
+        done = self.ctl("create", "--user", "a", "--trunk", "t", "--remote", "10.0.0.1:5004", "--event-payload-type", "127")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(fake.requests[0][1]["event_payload_type"], 127)
 
     def test_list_takes_all_pages(self):
         def answer(method, params):
@@ -233,6 +240,8 @@ class Voxlanectl(unittest.TestCase):
             ["create", "--user", "a", "--trunk", "t", "--remote", "10.0.0.1:65536"],
             ["create", "--user", "a", "--trunk", "t", "--remote", "10.0.0.1:5004", "--ssrc", "4294967296"],
             ["create", "--user", "a", "--trunk", "t", "--remote", "10.0.0.1:5004", "--codec", "G729"],
+            ["create", "--user", "a", "--trunk", "t", "--remote", "10.0.0.1:5004", "--event-payload-type", "95"],
+            ["create", "--user", "a", "--trunk", "t", "--remote", "10.0.0.1:5004", "--event-payload-type", "128"],
             ["update", UUID],
             ["update", UUID, "--hold", "--resume"],
             ["call", "m", "{"],
