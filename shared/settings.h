@@ -59,7 +59,7 @@ bool vl_setting_path(const char *text);
 #define VL_ERRORS_MAX 16u
 /* Everything that is wrong with a document. */
 struct vl_errors {
-	bool secret;	    /* set by the caller: never quote a value of the document, nor a long unknown name */
+	bool secret;	    /* set by the caller: never quote a value of the document, nor an unknown name unlike ours */
 	unsigned int count; /* found; the first VL_ERRORS_MAX are kept */
 	struct vl_error errors[VL_ERRORS_MAX];
 };
