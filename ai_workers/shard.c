@@ -67,8 +67,12 @@ int shard_users_path(char *path, size_t size, const char *directory, const char 
 		vl_error_set(error, "with --shard, --users must be a directory that holds %s.json; %s is none", shard, directory);
 		return -ENOTDIR;
 	}
-	if ((status.st_mode & 002) != 0) {
-		vl_error_set(error, "everybody may put files into %s; run: chmod o-w %s", directory, directory);
+	if (status.st_uid != 0 && status.st_uid != geteuid()) {
+		vl_error_set(error, "user %u may put files into %s; run: chown root %s", status.st_uid, directory, directory);
+		return -EPERM;
+	}
+	if ((status.st_mode & 022) != 0) {
+		vl_error_set(error, "its group or everybody may put files into %s; run: chmod go-w %s", directory, directory);
 		return -EPERM;
 	}
 	snprintf(own, sizeof(own), "%s" SUFFIX, shard);

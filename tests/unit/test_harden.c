@@ -119,6 +119,24 @@ static int finds_open_shard(void)
 	       strstr(error.text, "can also read") == NULL || strstr(error.text, "other.json") == NULL;
 }
 
+static int finds_open_directory(void)
+{
+	char path[256];
+	struct vl_error error;
+
+	return harden_identity("nobody", &error) != 0 || shard_users_path(path, sizeof(path), shards, "own", &error) != -EPERM ||
+	       strstr(error.text, "run: chmod go-w") == NULL;
+}
+
+static int finds_foreign_directory(void)
+{
+	char path[256];
+	struct vl_error error;
+
+	return harden_identity("nobody", &error) != 0 || shard_users_path(path, sizeof(path), shards, "own", &error) != -EPERM ||
+	       strstr(error.text, "run: chown root") == NULL;
+}
+
 START_TEST(test_shard)
 {
 	char path[256], own[64], other[64];
@@ -137,6 +155,14 @@ START_TEST(test_shard)
 	close(open(other, O_CREAT | O_WRONLY, 0600));
 	ck_assert_int_eq(chown(own, NOBODY, NOBODY), 0);
 	int good = in_child(checks_shard);
+	ck_assert_int_eq(chmod(shards, 0775), 0);
+	int group_writes = in_child(finds_open_directory);
+	ck_assert_int_eq(chmod(shards, 0757), 0);
+	int all_write = in_child(finds_open_directory);
+	ck_assert_int_eq(chmod(shards, 0755), 0);
+	ck_assert_int_eq(chown(shards, 1, 0), 0);
+	int foreign = in_child(finds_foreign_directory);
+	ck_assert_int_eq(chown(shards, 0, 0), 0);
 	ck_assert_int_eq(chmod(other, 0644), 0);
 	int open_mode = in_child(finds_open_shard);
 	ck_assert_int_eq(chmod(other, 0600), 0);
@@ -146,6 +172,9 @@ START_TEST(test_shard)
 	unlink(other);
 	rmdir(shards);
 	ck_assert_int_eq(good, 0);
+	ck_assert_int_eq(group_writes, 0);
+	ck_assert_int_eq(all_write, 0);
+	ck_assert_int_eq(foreign, 0);
 	ck_assert_int_eq(open_mode, 0);
 	ck_assert_int_eq(same_owner, 0);
 }
