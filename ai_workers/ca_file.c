@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -42,6 +43,11 @@ int ca_file_check(const char *path, struct vl_error *error)
 
 	if (r != 0)
 		return r;
+	r = vl_file_check_trusted(path, &file, geteuid(), error);
+	if (r != 0) {
+		vl_file_free(&file);
+		return r;
+	}
 	count = count_certificates(&file);
 	if (count == -ENOMEM)
 		vl_error_set(error, "out of memory");

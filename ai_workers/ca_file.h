@@ -9,6 +9,6 @@
 
 /*
  * Read the PEM file at `path` as the TLS library will. At start and for a reload, any thread. Returns 0 or -errno with the reason:
- * not there, not readable, or no certificate in it.
+ * not there, not readable, no certificate in it, or -EPERM: others than root and we may change it.
  */
 int ca_file_check(const char *path, struct vl_error *error);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../shared/file.h"
 #include "receive.h"
@@ -221,8 +222,11 @@ struct config *config_load(const char *path, struct vl_errors *errors)
 	struct vl_error error;
 	int r = vl_file_read(path, CONFIG_FILE_MAX, &file, &error);
 
+	if (r == 0)
+		r = vl_file_check_trusted(path, &file, geteuid(), &error);
 	if (r < 0) {
 		vl_errors_add(errors, NULL, "%s", error.text);
+		vl_file_free(&file);
 		errno = -r;
 		return NULL;
 	}
@@ -231,6 +235,15 @@ struct config *config_load(const char *path, struct vl_errors *errors)
 	vl_file_free(&file);
 	errno = saved;
 	return config;
+}
+
+void config_warn(const struct config *config, struct vl_errors *warnings)
+{
+	/* To connect to a UNIX socket is to write to it (unix(7)). */
+	if ((config->sockets.mode & 002) != 0)
+		vl_errors_add(warnings, "sockets.mode",
+			"%04o lets everybody on this machine begin and end calls; 0660 is its owner and group",
+			config->sockets.mode);
 }
 
 void config_free(struct config *config)

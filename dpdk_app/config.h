@@ -115,10 +115,14 @@ extern const struct vl_setting config_table[];
 struct config *config_parse(const char *text, size_t len, struct vl_errors *errors);
 
 /*
- * Read and check a file. Control thread, at start. As config_parse(); a file that cannot be read is an error too (its errno).
+ * Read and check a file. Control thread, at start. As config_parse(); a file that cannot be read is an error too (its errno), and
+ * one that somebody else than root and we may change (EPERM).
  * Errors do not name the file.
  */
 struct config *config_load(const char *path, struct vl_errors *errors);
+
+/* Add what is legal but seldom wise, for a person to read at start and with --check-config. Any thread. */
+void config_warn(const struct config *config, struct vl_errors *warnings);
 
 /* Free a configuration; NULL is legal. */
 void config_free(struct config *config);

@@ -106,13 +106,18 @@ static int own_options(int argc, char **argv)
 
 static struct config *load_config(const char *path)
 {
-	struct vl_errors errors = {0};
+	struct vl_errors errors = {0}, warnings = {0};
 	struct config *config = config_load(path, &errors);
 
 	for (unsigned int i = 0; config == NULL && i < errors.count && i < VL_ERRORS_MAX; i++)
 		fprintf(stderr, "voxlane-dataplane: %s: %s\n", path, errors.errors[i].text);
 	if (errors.count > VL_ERRORS_MAX)
 		fprintf(stderr, "voxlane-dataplane: %s: and %u more errors\n", path, errors.count - VL_ERRORS_MAX);
+	if (config == NULL)
+		return NULL;
+	config_warn(config, &warnings);
+	for (unsigned int i = 0; i < warnings.count && i < VL_ERRORS_MAX; i++)
+		fprintf(stderr, "voxlane-dataplane: %s: warning: %s\n", path, warnings.errors[i].text);
 	return config;
 }
 

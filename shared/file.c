@@ -62,11 +62,28 @@ int vl_file_read(const char *path, size_t max, struct vl_file *file, struct vl_e
 int vl_file_check_private(const char *path, const struct vl_file *file, uid_t euid, bool group_reads, struct vl_error *error)
 {
 	if (file->owner != euid && file->owner != 0) {
-		vl_error_set(error, "belongs to user %u, who could read the keys; run: chown %u %s", file->owner, euid, path);
+		vl_error_set(error,
+			"belongs to user %u, who could read keys in it; if it is meant to hold them, run: chown %u %s",
+			file->owner, euid, path);
 		return -EPERM;
 	}
 	if ((file->mode & (group_reads ? 037 : 077)) != 0) {
-		vl_error_set(error, "group or others have access to the keys (mode %04o); run: chmod 600 %s", file->mode, path);
+		vl_error_set(error,
+			"group or others may have access to it (mode %04o); if it is meant to hold keys, run: chmod 600 %s",
+			file->mode, path);
+		return -EPERM;
+	}
+	return 0;
+}
+
+int vl_file_check_trusted(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error)
+{
+	if (file->owner != euid && file->owner != 0) {
+		vl_error_set(error, "belongs to user %u, who could change it; run: chown %u %s", file->owner, euid, path);
+		return -EPERM;
+	}
+	if ((file->mode & 022) != 0) {
+		vl_error_set(error, "group or others may change it (mode %04o); run: chmod go-w %s", file->mode, path);
 		return -EPERM;
 	}
 	return 0;

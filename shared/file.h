@@ -28,5 +28,11 @@ int vl_file_read(const char *path, size_t max, struct vl_file *file, struct vl_e
  */
 int vl_file_check_private(const char *path, const struct vl_file *file, uid_t euid, bool group_reads, struct vl_error *error);
 
+/*
+ * Whether what a file of this mode and owner says can be trusted by a process of effective user `euid`: it belongs to that user or
+ * to root, and nobody else may write it. Any process. Returns 0, or -EPERM with an error that says what to run.
+ */
+int vl_file_check_trusted(const char *path, const struct vl_file *file, uid_t euid, struct vl_error *error);
+
 /* Overwrite the text and free it. */
 void vl_file_free(struct vl_file *file);

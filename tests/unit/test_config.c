@@ -222,6 +222,30 @@ START_TEST(test_config_slash_31_has_two_hosts)
 }
 END_TEST
 
+START_TEST(test_config_warns_of_open_socket)
+{
+	static const struct {
+		const char *mode;
+		unsigned int warnings;
+	} cases[] = {{"0660", 0}, {"0664", 0}, {"0662", 1}, {"0666", 1}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct vl_errors errors = {.count = 0}, warnings = {.count = 0};
+		char text[1024];
+
+		snprintf(text, sizeof(text), "{" LISTEN "," TRUNKS ",\"sockets\":{\"mode\":\"%s\"}}", cases[i].mode);
+		struct config *c = config_parse(text, strlen(text), &errors);
+		ck_assert_msg(c != NULL, "%s", errors.errors[0].text);
+		config_warn(c, &warnings);
+		ck_assert_uint_eq(warnings.count, cases[i].warnings);
+		if (warnings.count > 0)
+			ck_assert_ptr_nonnull(
+				strstr(warnings.errors[0].text, "lets everybody on this machine begin and end calls"));
+		config_free(c);
+	}
+}
+END_TEST
+
 START_TEST(test_config_loads_files)
 {
 	struct vl_errors errors = {.count = 0};
@@ -239,6 +263,23 @@ START_TEST(test_config_loads_files)
 	ck_assert_ptr_nonnull(strstr(text, "trunks[0].sources"));
 	ck_assert_ptr_nonnull(strstr(text, "[\"192.168.50.50\",\"192.168.51.0/24\"]"));
 	free(text);
+	config_free(c);
+	static const mode_t open_modes[] = {0620, 0602, 0664, 0666};
+	for (size_t i = 0; i < sizeof(open_modes) / sizeof(open_modes[0]); i++) {
+		char expected[128];
+
+		memset(&errors, 0, sizeof(errors));
+		ck_assert_int_eq(chmod(path, open_modes[i]), 0);
+		ck_assert_ptr_null(config_load(path, &errors));
+		ck_assert_int_eq(errno, EPERM);
+		snprintf(expected, sizeof(expected), "group or others may change it (mode %04o); run: chmod go-w %s",
+			open_modes[i], path);
+		ck_assert_str_eq(errors.errors[0].text, expected);
+	}
+	memset(&errors, 0, sizeof(errors));
+	ck_assert_int_eq(chmod(path, 0644), 0);
+	c = config_load(path, &errors);
+	ck_assert_msg(c != NULL, "%s", errors.errors[0].text);
 	config_free(c);
 	unlink(path);
 	ck_assert_ptr_null(config_load(path, &errors));
@@ -262,6 +303,6 @@ int main(void)
 	tcase_add_loop_test(tc, test_config_refuses, 0, sizeof(bad) / sizeof(bad[0]));
 	suite_add_tcase(suite, tc);
 	unit_add(suite, "report", test_config_reports_all);
-	unit_add(suite, "file", test_config_loads_files);
+	unit_add(suite, "file", test_config_loads_files, test_config_warns_of_open_socket);
 	return unit_run(suite);
 }

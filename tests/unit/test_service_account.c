@@ -163,7 +163,7 @@ START_TEST(test_service_account_checks_file)
 		ck_assert_msg((a != NULL) == (modes[i].error == 0), "mode %o: %s", modes[i].mode, error.text);
 		if (a == NULL) {
 			ck_assert_int_eq(errno, modes[i].error);
-			ck_assert_ptr_nonnull(strstr(error.text, "group or others have access to the keys"));
+			ck_assert_ptr_nonnull(strstr(error.text, "group or others may have access to it"));
 		}
 		service_account_release(a);
 	}

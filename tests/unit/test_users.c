@@ -131,7 +131,13 @@ static const struct {
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"voise\":\"Kore\"}]}",
 		"users[0].voise: no such member"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":\"api_key\",\"api_key\":\"" KEY "\"}]}",
-		"users[0]: has a member that does not exist (its long name is not shown)"},
+		"users[0]: has a member that does not exist (its name could be a key and is not shown)"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"short-KEY7\":1,\"api_key\":\"" KEY "\"}]}",
+		"users[0]: has a member that does not exist (its name could be a key and is not shown)"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"abcdefghijklmnopqrstuvwxy\":1,\"api_key\":\"" KEY "\"}]}",
+		"users[0]: has a member that does not exist (its name could be a key and is not shown)"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"abcdefghijklmnopqrstuvwx\":1,\"api_key\":\"" KEY "\"}]}",
+		"users[0].abcdefghijklmnopqrstuvwx: no such member"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":1,\"" KEY "\":2}]}", "a member is given twice"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"api_key\":\"" KEY "\"}]}",
 		"users[0].api_key: given twice"},
@@ -399,7 +405,9 @@ START_TEST(test_users_checks_file)
 		if (u == NULL) {
 			ck_assert_int_eq(errno, EPERM);
 			snprintf(expected, sizeof(expected),
-				"group or others have access to the keys (mode %04o); run: chmod 600 %s", modes[i].mode, path);
+				"group or others may have access to it (mode %04o); if it is meant to hold keys, run: chmod 600 "
+				"%s",
+				modes[i].mode, path);
 			ck_assert_str_eq(errors.errors[0].text, expected);
 		}
 		users_free(u);
@@ -408,9 +416,16 @@ START_TEST(test_users_checks_file)
 	struct vl_file file = {.mode = 0600, .owner = 1000};
 	ck_assert_int_eq(vl_file_check_private("f", &file, 1000, false, &error), 0);
 	ck_assert_int_eq(vl_file_check_private("f", &file, 1001, false, &error), -EPERM);
-	ck_assert_str_eq(error.text, "belongs to user 1000, who could read the keys; run: chown 1001 f");
+	ck_assert_str_eq(
+		error.text, "belongs to user 1000, who could read keys in it; if it is meant to hold them, run: chown 1001 f");
 	file.owner = 0;
 	ck_assert_int_eq(vl_file_check_private("f", &file, 1001, false, &error), 0);
+	file = (struct vl_file){.mode = 0644, .owner = 1000};
+	ck_assert_int_eq(vl_file_check_trusted("f", &file, 1000, &error), 0);
+	ck_assert_int_eq(vl_file_check_trusted("f", &file, 1001, &error), -EPERM);
+	ck_assert_str_eq(error.text, "belongs to user 1000, who could change it; run: chown 1001 f");
+	file.owner = 0;
+	ck_assert_int_eq(vl_file_check_trusted("f", &file, 1001, &error), 0);
 }
 END_TEST
 
@@ -517,6 +532,16 @@ START_TEST(test_users_checks_ca_file)
 			ck_assert_str_eq(errors.errors[0].text, cases[i].error);
 		users_free(u);
 	}
+	static const mode_t open_modes[] = {0664, 0646};
+	write_file(ca, CA_PEM, 0644);
+	for (size_t i = 0; i < sizeof(open_modes) / sizeof(open_modes[0]); i++) {
+		struct vl_errors errors = {0};
+
+		ck_assert_int_eq(chmod(ca, open_modes[i]), 0);
+		ck_assert_ptr_null(users_load(path, NULL, &errors));
+		ck_assert_int_eq(errno, EPERM);
+		ck_assert_ptr_nonnull(strstr(errors.errors[0].text, "gemini.ca_file: group or others may change it"));
+	}
 	unlink(ca);
 	unlink(path);
 	rmdir(directory);
@@ -605,7 +630,7 @@ START_TEST(test_users_vertex_accounts)
 	memset(&errors, 0, sizeof(errors));
 	ck_assert_ptr_null(users_load(path, NULL, &errors));
 	ck_assert_ptr_nonnull(
-		strstr(errors.errors[0].text, "users[1].vertex.service_account_file: group or others have access to the keys"));
+		strstr(errors.errors[0].text, "users[1].vertex.service_account_file: group or others may have access to it"));
 	unlink(one);
 	memset(&errors, 0, sizeof(errors));
 	ck_assert_ptr_null(users_load(path, NULL, &errors));
