@@ -38,6 +38,9 @@ BINARIES = {
 class StageError(Exception):
     """One sentence for a person."""
 
+# Programs refuse a configuration or a CA that a group may change.
+os.umask(0o022)
+
 
 def binary(name):
     path = BUILD / BINARIES[name]
