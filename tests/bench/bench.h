@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What benches share: medians of rounds, and results as one line per number and, with `--json FILE`, as a JSON array of
- * objects.
+ * What benches share: medians of rounds and how far they spread, as one line per number and, with `--json FILE`, as a JSON array
+ * of objects {name, value, low, high, samples, unit}.
  */
 #pragma once
 
@@ -34,25 +34,6 @@ static inline void bench_init(struct bench *bench, int *argc, char *argv[])
 	}
 }
 
-/* One number. */
-static inline void bench_report(struct bench *bench, const char *name, double value, const char *unit)
-{
-	printf("%-58s %10.1f %s\n", name, value, unit);
-	fflush(stdout);
-	if (bench->json != NULL)
-		fprintf(bench->json, "%s\n {\"name\": \"%s\", \"value\": %.3f, \"unit\": \"%s\"}", bench->count > 0 ? "," : "",
-			name, value, unit);
-	bench->count++;
-}
-
-static inline void bench_finish(struct bench *bench)
-{
-	if (bench->json == NULL)
-		return;
-	fputs("\n]\n", bench->json);
-	fclose(bench->json);
-}
-
 static inline int bench_compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -65,4 +46,43 @@ static inline double bench_median(double values[], unsigned int count)
 {
 	qsort(values, count, sizeof(values[0]), bench_compare);
 	return values[count / 2];
+}
+
+static inline void bench_write(
+	struct bench *bench, const char *name, double value, double low, double high, unsigned int samples, const char *unit)
+{
+	if (samples > 1)
+		printf("%-58s %10.1f  (%.1f to %.1f) %s\n", name, value, low, high, unit);
+	else
+		printf("%-58s %10.1f %s\n", name, value, unit);
+	fflush(stdout);
+	if (bench->json != NULL)
+		fprintf(bench->json,
+			"%s\n {\"name\": \"%s\", \"value\": %.3f, \"low\": %.3f, \"high\": %.3f, \"samples\": %u, \"unit\": "
+			"\"%s\"}",
+			bench->count > 0 ? "," : "", name, value, low, high, samples, unit);
+	bench->count++;
+}
+
+/* One number. */
+static inline void bench_report(struct bench *bench, const char *name, double value, const char *unit)
+{
+	bench_write(bench, name, value, value, value, 1, unit);
+}
+
+/* The median of `values`, and the tenth and ninetieth percentile as its spread. Sorts `values`. */
+static inline void bench_report_samples(
+	struct bench *bench, const char *name, double values[], unsigned int count, const char *unit)
+{
+	double median = bench_median(values, count);
+
+	bench_write(bench, name, median, values[count / 10], values[count - 1 - count / 10], count, unit);
+}
+
+static inline void bench_finish(struct bench *bench)
+{
+	if (bench->json == NULL)
+		return;
+	fputs("\n]\n", bench->json);
+	fclose(bench->json);
 }

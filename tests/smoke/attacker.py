@@ -34,7 +34,8 @@ class AttackerOnLink:
 
     def find_plane(self):
         s = self.scene
-        stage.subprocess.run(["ip", "netns", "exec", s.lan, "ping", "-c", "1", "-W", "1", s.PLANE], capture_output=True, check=False)
+        with fake_worker.socket_in(s.lan, socket.AF_INET, socket.SOCK_DGRAM) as anything:
+            anything.sendto(b"", (s.PLANE, 9))
         words = stage.run("ip", "-n", s.lan, "neigh", "show", s.PLANE).split()
         return words[words.index("lladdr") + 1] if "lladdr" in words else None
 

@@ -135,7 +135,7 @@ class Tokens(VertexCase):
             with self.subTest(status=status):
                 self.start_vertex("--token-status", status)
                 timer = self.later(2.0, "token-status=0")
-                report, keys = self.converse(users=self.vertex_users(), calls=1, seconds=9)
+                report, keys = self.converse(users=self.vertex_users(), calls=1, seconds=14)
                 timer.join()
                 self.assertIn("no access token for admin2@", " ".join(reason for _, reason in self.states(report)))
                 self.assertGreater(report["calls"][0]["frames"], 40)

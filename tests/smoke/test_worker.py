@@ -229,8 +229,9 @@ class Endings(WorkerCase):
         for name in KEYS:
             self.assertGreaterEqual(keys[name]["connections"], 2)
             self.assertEqual(keys[name]["resumes"], keys[name]["connections"] - 1)
-            # Each but the last was closed by us, with words.
-            self.assertEqual(keys[name]["closes"], {"1000": keys[name]["connections"] - 1})
+            # Each but the last was closed by us, with words; on a slow machine the last may be on its way out as well.
+            self.assertEqual(set(keys[name]["closes"]), {"1000"})
+            self.assertIn(keys[name]["closes"]["1000"], (keys[name]["connections"] - 1, keys[name]["connections"]))
         for call in report["calls"]:
             self.assertEqual(call["state"] in ("ready", "talking"), True)
             self.assertIn("go_away", [e["event"] for e in call["events"]])
