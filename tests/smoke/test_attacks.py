@@ -9,7 +9,7 @@ import time
 
 from attacker import AttackerOnLink
 from good_calls import BEAT, GoodCalls
-from harness import main, measured, stage
+from harness import main, measured, no_crossing, stage
 
 SECONDS = int(os.environ.get("VL_ATTACK_SECONDS", "2"))  # of each attack
 RATE = int(os.environ.get("VL_ATTACK_RATE", "10000"))  # frames a second; what a tap takes beside two busy cores
@@ -64,7 +64,8 @@ class Attacks(AttackerOnLink, GoodCalls):
                  f"(without attack {self.baseline['delay']:.2f}, {self.baseline['jitter']:.2f}), control answers in {answer_ms:.1f} ms")
         self.assertGreaterEqual(sum(delta.get(reason, 0) for reason in moved), sent * least, f"{moved} of {delta}")
         self.assertLessEqual(learned, (took + 1) * 1000 + 250, "the control thread was asked more often than learning allows")
-        self.assertEqual([f.hex() for f in self.captured()], [], "the data plane sent media to the attacker")
+        media = [frame.hex() for frame in self.captured()]
+        no_crossing(not media, f"the data plane sent media to the attacker: {media}")
         for call in self.calls:
             described = s.get(call.session)
             self.assertEqual((described["bound"]["ssrc"], described["bound"]["port"], described["address_switches"]),
@@ -153,4 +154,4 @@ class Attacks(AttackerOnLink, GoodCalls):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

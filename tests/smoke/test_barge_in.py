@@ -60,4 +60,4 @@ class BargeIn(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

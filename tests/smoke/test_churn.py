@@ -126,4 +126,4 @@ class Churn(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

@@ -73,4 +73,4 @@ class Greeting(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

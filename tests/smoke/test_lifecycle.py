@@ -45,4 +45,4 @@ class Lifecycle(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

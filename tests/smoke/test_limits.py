@@ -138,4 +138,4 @@ class Limits(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

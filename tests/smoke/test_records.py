@@ -237,4 +237,4 @@ class Records(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

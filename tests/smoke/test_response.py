@@ -121,4 +121,4 @@ class Response(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

@@ -129,4 +129,4 @@ class Storm(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

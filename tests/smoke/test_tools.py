@@ -119,4 +119,4 @@ class Tools(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

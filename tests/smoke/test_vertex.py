@@ -156,4 +156,4 @@ class Tokens(VertexCase):
 
 
 if __name__ == "__main__":
-    harness.main(need_root=False)
+    harness.main(need_root=False, second_try=True)

@@ -67,4 +67,4 @@ class WorkerKilled(SmokeCase):
 
 
 if __name__ == "__main__":
-    main()
+    main(second_try=True)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unit tests of the Python that judges and shows: the counter of test cases, the demo's view, the judge, waiting and cleaning up."""
 
+import contextlib
 import io
 import pathlib
 import sys
@@ -33,6 +34,45 @@ class CountTests(unittest.TestCase):
     def test_a_program_that_dies_counts_as_failed(self):
         self.assertEqual(self.count('<testsuites><testsuite name="a" errors="1" failures="0"><testcase name="1"/></testsuite></testsuites>'),
                          (1, ["a: ended before its cases"], 0))
+
+
+class Shaky(unittest.TestCase):
+    """What the harness is run on below; no test of its own."""
+
+    outcomes = []
+
+    def shaky(self):
+        outcome = self.outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+
+class SecondTry(unittest.TestCase):
+    def run_shaky(self, *outcomes, second_try=True):
+        Shaky.outcomes = list(outcomes)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            good = harness.run(unittest.TestSuite([Shaky("shaky")]), second_try)
+        return good, len(Shaky.outcomes), out.getvalue()
+
+    def test_one_failure_is_forgiven_and_told(self):
+        good, left, text = self.run_shaky(AssertionError("slow"), None)
+        self.assertEqual((good, left), (True, 0))
+        self.assertIn("slow", text)
+        self.assertIn("second try of Shaky.shaky", text)
+        self.assertEqual([line for line in text.splitlines() if "ok" in line.split()[:2]], ["ok 1 Shaky.shaky"])
+
+    def test_two_are_not(self):
+        self.assertEqual(self.run_shaky(AssertionError("slow"), AssertionError("slow"), None)[:2], (False, 1))
+
+    def test_none_is_where_it_is_not_wanted(self):
+        self.assertEqual(self.run_shaky(AssertionError("slow"), None, second_try=False)[:2], (False, 1))
+
+    def test_none_is_when_something_crossed(self):
+        try:
+            harness.no_crossing(False, "a key in a log")
+        except AssertionError as error:
+            self.assertEqual(self.run_shaky(error, None)[:2], (False, 1))
 
 
 class View(unittest.TestCase):
