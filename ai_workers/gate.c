@@ -233,7 +233,8 @@ void gate_reason(const struct gate_ticket *t, uint64_t now_ms, char text[GATE_RE
 		return;
 	}
 	until_ms = now_ms < scope->dead_until_ms ? scope->dead_until_ms : scope->closed_until_ms;
-	snprintf(text, GATE_REASON_SIZE, "%s is not dialled for another %u s: %.79s", scope->label,
+	snprintf(text, GATE_REASON_SIZE, "%s %s for another %u s: %.79s", scope->label,
+		now_ms < scope->dead_until_ms ? "is not dialled" : "is over its quota and not dialled",
 		(unsigned int)((until_ms - now_ms + 999) / 1000), scope->reason);
 }
 

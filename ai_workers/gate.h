@@ -18,7 +18,7 @@
 #include "close_codes.h"
 
 #define GATE_LABEL_SIZE	     96u
-#define GATE_REASON_SIZE     224u
+#define GATE_REASON_SIZE     256u
 #define GATE_QUOTA_MS	     30000u /* a project over its quota is left alone for 30 to 65 s (GEMINI_LIVE 6.2) */
 #define GATE_QUOTA_JITTER_MS 35000u
 #define GATE_TRICKLE_MS	     5000u  /* meanwhile the calls that have already talked share one dial in so long */

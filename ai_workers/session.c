@@ -156,6 +156,16 @@ static uint32_t wait_and_dial(struct session *s, uint32_t delay_ms, uint64_t now
 	return SESSION_DO_REPORT;
 }
 
+/* Say so whatever the service's words were: a 429 has none. */
+static uint32_t refuse_for_quota(struct session *s)
+{
+	char words[SESSION_REASON_SIZE];
+
+	snprintf(words, sizeof(words), "%s", s->reason);
+	snprintf(s->reason, sizeof(s->reason), "the service refuses the call for quota: %.128s", words);
+	return fail(s);
+}
+
 /*
  * The connection is gone, or will be `abort_ms` from now; s->state still says what it was. Nothing of it was our wish.
  */
@@ -196,9 +206,13 @@ static uint32_t lose(struct session *s, enum close_class class, uint32_t abort_m
 			return fail(s); /* a new session cannot have a dead handle */
 		give_up_handle(s);
 		break;
-	case CLOSE_RESUME:
 	case CLOSE_THROTTLED:
-		if (failed_resume && class == CLOSE_RESUME && !too_early && ++s->resume_fails >= SESSION_HANDLE_TRIES)
+		/* The platform can still send a new caller elsewhere, and every refused dial costs quota too. */
+		if (!s->has_talked)
+			return refuse_for_quota(s);
+		break;
+	case CLOSE_RESUME:
+		if (failed_resume && !too_early && ++s->resume_fails >= SESSION_HANDLE_TRIES)
 			give_up_handle(s);
 		break;
 	}

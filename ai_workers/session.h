@@ -41,7 +41,7 @@
 #define SESSION_BACKOFF_MAX_MS	4000u
 #define SESSION_RESUME_AGAIN_MS 1000u /* a resume is refused for about so long after the close; retried 1, 2 and 4 s after it */
 #define SESSION_HANDLE_TRIES	2u    /* failed resumes until a handle is given up; one that came too early does not count */
-#define SESSION_THROTTLE_MS	5000u /* delay when the project is over its quota */
+#define SESSION_THROTTLE_MS	5000u /* delay when the project is over its quota; a call that has never talked fails at once */
 #define SESSION_TURN_MS		1000u /* how long the last retry waits for its turn */
 #define SESSION_YOUNG_DEATHS	8u    /* sessions in a row that were ready and died before they were stable */
 

@@ -70,6 +70,7 @@ FAULTS = {
     "session_ignores_age": (
         "session.c", "s->rotate_ms = s->due_ms + SESSION_ROTATE_WINDOW_MS;", "s->rotate_ms = s->due_ms + 10 * SESSION_ROTATE_WINDOW_MS;"),
     "session_ignores_quota": ("session.c", "if (s->class == CLOSE_THROTTLED)", "if (s->class == CLOSE_THROTTLED && s->attempt > 99)"),
+    "session_waits_for_quota": ("session.c", "if (!s->has_talked)\n\t\t\treturn refuse_for_quota(s);", "if (!s->has_talked && s->attempt > 2)\n\t\t\treturn refuse_for_quota(s);"),
     "session_no_budget": (
         "session.c", "if (now_ms + delay_ms > s->lost_ms + budget_ms(s))", "if (now_ms + delay_ms > s->lost_ms + 100 * budget_ms(s))"),
     "session_forgets_question": ("session.c", "\ts->resumed = false;\n\ts->attempt++;", "\ts->resumed = s->asked = false;\n\ts->attempt++;"),

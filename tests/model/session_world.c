@@ -199,7 +199,9 @@ static void check_change(struct world *w, enum session_state before, uint64_t bu
 		find(w, "tried again what cannot be mended");
 	if (w->kind == KIND_QUOTA && s->state == SESSION_DIALLING)
 		find(w, "back at once at a service over its quota");
-	if ((w->kind == KIND_PASSING || w->kind == KIND_QUOTA) && s->state == SESSION_FAILED &&
+	if (w->kind == KIND_QUOTA && !s->has_talked && !final)
+		find(w, "a new call waits for a quota");
+	if ((w->kind == KIND_PASSING || (w->kind == KIND_QUOTA && s->has_talked)) && s->state == SESSION_FAILED &&
 		s->young_deaths <= SESSION_YOUNG_DEATHS && w->now_ms + 2 * SESSION_THROTTLE_MS < budget_end_ms)
 		find(w, "gave up although the service may come back");
 }

@@ -119,21 +119,22 @@ class Limits(SmokeCase):
         s.start_plane()
         s.start_worker_with("worker", self.write("worker", people, [{"name": "acme"}]))
         s.control.call("events.subscribe", events=["session.throttled"])
+        before = time.monotonic()
         first = self.create("admin2")
-        s.wait_state(first, "reconnecting")
+        self.assertRegex(self.wait_failed(first, 2), "^the service refuses the call for quota: ")
+        self.assertLess(time.monotonic() - before, 1.5)
         throttled = stage.wait_for(lambda: [e["params"] for e in s.control.poll_events() if e["method"] == "session.throttled"], 5, "the event")
         self.assertEqual([e["session"] for e in throttled], [first])
         self.assertTrue(30 <= throttled[0]["pause_s"] <= 65, throttled)
         before = time.monotonic()
         for user in ("admin2", "agent4", "agent4"):
-            self.assertRegex(self.wait_failed(self.create(user), 2), "^project acme is not dialled for another [0-9]+ s: .*quota")
+            self.assertRegex(self.wait_failed(self.create(user), 2), "^project acme is over its quota and not dialled for another [0-9]+ s: ")
         self.assertLess(time.monotonic() - before, 3)
         connections = s.stats()["keys"]
         self.assertEqual(connections["admin2"]["connections"] + connections["agent4"]["connections"], 1)
-        self.assertRegex(self.wait_failed(first), "^project acme is not dialled")
         def counted():
             worker = stage.telemetry(s.prefix, "/voxlane/worker/list,worker")
-            return (worker["quota_refusals"], worker["dials_refused"]) == (1, 4)
+            return (worker["quota_refusals"], worker["dials_refused"]) == (1, 3)
         stage.wait_for(counted, 2, "the worker's counters")
 
 

@@ -245,7 +245,7 @@ class Endings(WorkerCase):
         self.assertGreater(report["calls"][1]["frames"], 60)  # the neighbour is not harmed
 
     def test_http_refusals(self):
-        for status, state in (("403", "failed"), ("429", "reconnecting"), ("503", "reconnecting")):
+        for status, state in (("403", "failed"), ("429", "failed"), ("503", "reconnecting")):
             with self.subTest(status=status):
                 self.start_emulator("--http-status", status)
                 report, _ = self.converse(calls=1, seconds=3)
@@ -256,8 +256,10 @@ class Endings(WorkerCase):
     def test_quota(self):
         self.start_emulator("--quota-close")
         report, keys = self.converse(calls=1, seconds=4)
-        self.assertEqual(self.states(report)[-1][0], "reconnecting")
-        self.assertLessEqual(keys["admin2"]["connections"], 1)
+        state, reason = self.states(report)[-1]
+        self.assertEqual(state, "failed")
+        self.assertRegex(reason, "^the service refuses the call for quota: .*quota")
+        self.assertEqual(keys["admin2"]["connections"], 1)
 
     def test_no_setup_complete(self):
         self.start_emulator("--no-setup-complete")

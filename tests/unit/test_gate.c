@@ -203,7 +203,7 @@ START_TEST(test_gate_quota)
 	for (int i = 0; i < 10; i++)
 		ck_assert_int_eq(refused(), i);
 	gate_reason(&tickets[0], now, reason);
-	ck_assert_ptr_nonnull(strstr(reason, "project acme is not dialled for another "));
+	ck_assert_ptr_nonnull(strstr(reason, "project acme is over its quota and not dialled for another "));
 	ck_assert_ptr_nonnull(strstr(reason, ": as the service says"));
 	ask(join(40, "project acme", "other key"), 0, false);
 	ck_assert_int_eq(refused(), 40);

@@ -251,12 +251,50 @@ START_TEST(test_session_http)
 	ck_assert_int_eq(session.state, SESSION_WAITING);
 	wait_deadline();
 	step(SESSION_DIAL_BEGINS);
+	ck_assert_uint_eq(lose_http(403), SESSION_DO_REPORT);
+	ck_assert_str_eq(session_state_name(&session), "failed");
+}
+END_TEST
+
+/* A new call that meets a quota fails at once, in whichever way the service says so; one that has talked waits. */
+START_TEST(test_session_quota)
+{
+	static const char closed[] = "You exceeded your current quota, please check your plan and billing details.";
+	struct session_event error = {.type = SESSION_ERROR, .http_status = 429, .reason = "slow down"};
+
+	step(SESSION_START);
+	step(SESSION_DIAL_BEGINS);
 	ck_assert_uint_eq(lose_http(429), SESSION_DO_REPORT);
+	ck_assert_int_eq(session.state, SESSION_FAILED);
+	ck_assert_ptr_nonnull(strstr(session.reason, "the service refuses the call for quota: "));
+	session_free(&session);
+	begin();
+	step(SESSION_START);
+	step(SESSION_DIAL_BEGINS);
+	step(SESSION_UPGRADED);
+	ck_assert_uint_eq(lose(1011, closed), SESSION_DO_REPORT);
+	ck_assert_int_eq(session.state, SESSION_FAILED);
+	ck_assert_ptr_nonnull(strstr(session.reason, closed));
+	ck_assert_uint_eq(session.code, 1011);
+	session_free(&session);
+	begin();
+	step(SESSION_START);
+	step(SESSION_DIAL_BEGINS);
+	step(SESSION_UPGRADED);
+	ck_assert_uint_eq(session_step(&session, &error, now), SESSION_DO_ABORT | SESSION_DO_REPORT);
+	ck_assert_int_eq(session.state, SESSION_FAILED);
+	session_free(&session);
+	begin();
+	step(SESSION_START);
+	connect_now();
+	now += SESSION_STABLE_MS;
+	ck_assert_uint_eq(lose(1011, closed), SESSION_DO_REPORT);
+	ck_assert_int_eq(session.state, SESSION_WAITING);
 	ck_assert_uint_ge(session.deadline_ms, now + SESSION_THROTTLE_MS);
 	wait_deadline();
 	step(SESSION_DIAL_BEGINS);
-	ck_assert_uint_eq(lose_http(403), SESSION_DO_REPORT);
-	ck_assert_str_eq(session_state_name(&session), "failed");
+	ck_assert_uint_eq(lose_http(429), SESSION_DO_REPORT);
+	ck_assert_int_eq(session.state, SESSION_WAITING);
 }
 END_TEST
 
@@ -650,10 +688,11 @@ int main(void)
 	TCase *loops = tcase_create("ends");
 
 	unit_add_fixture(suite, "life", begin, end, test_session_begins, test_session_dial_ends, test_session_turn,
-		test_session_resumes, test_session_http, test_session_dead_handle, test_session_once, test_session_go_away,
-		test_session_hang_up_anywhere, test_session_go_away_waits_for_answer, test_session_budget_restarts,
-		test_session_young_deaths, test_session_rotates_by_age, test_session_mute, test_session_renewed_on_demand,
-		test_session_dropped, test_session_closes_cross, test_session_dies_young, test_session_late_refusal);
+		test_session_resumes, test_session_http, test_session_quota, test_session_dead_handle, test_session_once,
+		test_session_go_away, test_session_hang_up_anywhere, test_session_go_away_waits_for_answer,
+		test_session_budget_restarts, test_session_young_deaths, test_session_rotates_by_age, test_session_mute,
+		test_session_renewed_on_demand, test_session_dropped, test_session_closes_cross, test_session_dies_young,
+		test_session_late_refusal);
 	tcase_add_checked_fixture(loops, begin, end);
 	tcase_add_loop_test(loops, test_session_fatal, 0, 4);
 	tcase_add_loop_test(loops, test_session_gives_up, 0, 3);
