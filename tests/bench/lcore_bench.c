@@ -7,11 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_malloc.h>
+#include <rte_memory.h>
+
+#define HEAP	  "bench"
+#define HEAP_PAGE (2u << 20)
 
 void lcore_bench_require(bool ok, const char *what)
 {
@@ -69,6 +75,33 @@ struct flow_key lcore_bench_key(uint32_t index)
 	return key;
 }
 
+/*
+ * The sessions and what finds them, in memory that is as good as hugepages when the kernel has transparent ones, so that a
+ * million calls need none to be set aside.
+ */
+static void heap_add(struct lcore_bench *bench, uint32_t sessions)
+{
+	size_t size = RTE_ALIGN((size_t)sessions * (sizeof(struct session) + 512) + (64u << 20), (size_t)HEAP_PAGE);
+	void *all = mmap(NULL, size + HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	lcore_bench_require(all != MAP_FAILED && rte_malloc_heap_create(HEAP) == 0, "no memory for sessions");
+	bench->heap = RTE_PTR_ALIGN(all, HEAP_PAGE);
+	bench->heap_size = size;
+	bench->heap_map = all;
+	madvise(bench->heap, size, MADV_HUGEPAGE);
+	lcore_bench_require(
+		rte_malloc_heap_memory_add(HEAP, bench->heap, size, NULL, 0, HEAP_PAGE) == 0, "cannot use memory for sessions");
+	bench->socket = rte_malloc_heap_get_socket(HEAP);
+}
+
+static void heap_remove(struct lcore_bench *bench)
+{
+	lcore_bench_require(
+		rte_malloc_heap_memory_remove(HEAP, bench->heap, bench->heap_size) == 0 && rte_malloc_heap_destroy(HEAP) == 0,
+		"the memory for sessions is still in use");
+	munmap(bench->heap_map, bench->heap_size + HEAP_PAGE);
+}
+
 static void open_sessions(struct lcore_bench *bench, uint32_t sessions)
 {
 	for (uint32_t i = 0; i < sessions; i++) {
@@ -117,7 +150,8 @@ void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mb
 	bench->pool = rte_pktmbuf_pool_create(name, mbufs, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	lcore_bench_require(bench->pool != NULL, "no memory for packet buffers");
 	start_port(bench->pool);
-	bench->table = session_table_new(sessions, 0);
+	heap_add(bench, sessions);
+	bench->table = session_table_new(sessions, bench->socket);
 	lcore_bench_require(bench->table != NULL, "no memory for sessions");
 	bench->lcore = lcore_new(0, 0, bench->table, bench->pool, bench->locals, &bench->settings);
 	lcore_bench_require(bench->lcore != NULL, "no memory for the lcore");
@@ -135,6 +169,7 @@ void lcore_bench_teardown(struct lcore_bench *bench)
 	rte_rcu_qsbr_thread_offline(session_table_qsbr(bench->table), 0);
 	lcore_free(bench->lcore);
 	session_table_free(bench->table);
+	heap_remove(bench);
 	for (unsigned int i = 0; i < BENCH_WORKERS; i++) {
 		vl_channel_unmap(&bench->theirs[i]);
 		vl_channel_unmap(&bench->ours[i]);

@@ -19,6 +19,9 @@ struct lcore_bench {
 	struct session_table *table;
 	struct lcore *lcore;
 	struct vl_channel ours[BENCH_WORKERS], theirs[BENCH_WORKERS];
+	int socket; /* where the sessions are: to allocate what must be equally near */
+	void *heap, *heap_map;
+	size_t heap_size;
 };
 
 /*
