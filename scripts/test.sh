@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs the tests. The last line is "N passed, N failed, N skipped".
-# usage: sudo ./scripts/test.sh [lint] [unit] [sanitize] [conformance] [smoke] [isolation] [fuzz] [--long]     all of them by default
+# usage: sudo ./scripts/test.sh [lint] [unit] [instructions] [sanitize] [conformance] [smoke] [isolation] [fuzz] [--long]     all of them by default
 #   unit      unit tests of the normal build
-#   sanitize  the same under AddressSanitizer and UndefinedBehaviorSanitizer
+#   instructions  counts those of the hot functions under callgrind and compares with tests/bench/instructions.json
+#   sanitize  the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   conformance  the emulator against Google's own SDK; skips itself without Node.js 20
 #   smoke     the real programs in network namespaces
 #   isolation attacks and a hostile worker beside good calls (doc/threat-model.md), the watermark oracle (doc/isolation.md) and the exhaustive
@@ -17,11 +18,11 @@ suites=() long=no
 for argument in "$@"; do
 	if [ "$argument" = --long ]; then long=yes; else suites+=("$argument"); fi
 done
-[ "${#suites[@]}" -gt 0 ] || suites=(lint unit sanitize conformance smoke isolation fuzz)
+[ "${#suites[@]}" -gt 0 ] || suites=(lint unit instructions sanitize conformance smoke isolation fuzz)
 for suite in "${suites[@]}"; do
 	case $suite in
-	lint | unit | sanitize | conformance | smoke | isolation | fuzz) ;;
-	*) die "'$suite' is no suite; there are lint, unit, sanitize, conformance, smoke, isolation and fuzz." ;;
+	lint | unit | instructions | sanitize | conformance | smoke | isolation | fuzz) ;;
+	*) die "'$suite' is no suite; there are lint, unit, instructions, sanitize, conformance, smoke, isolation and fuzz." ;;
 	esac
 done
 wanted() { [[ " ${suites[*]} " == *" $1 "* ]]; }
@@ -87,6 +88,11 @@ fi
 if wanted unit; then
 	step "unit tests"
 	run_meson "$VL_BUILD" unit
+fi
+if wanted instructions; then
+	step "instructions of the hot functions"
+	run_meson "$VL_BUILD" instructions
+	sed -nE 's/^1\.\.0 # SKIP (.*)/      skipped: \1/p' "$VL_BUILD/meson-logs/testlog.txt" 2>/dev/null || true
 fi
 if wanted sanitize; then
 	step "unit tests under ASan and UBSan"

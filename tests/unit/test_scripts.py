@@ -9,10 +9,12 @@ import sys
 import tempfile
 import types
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "scripts"), str(pathlib.Path(__file__).resolve().parents[1] / "smoke")]
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "scripts"), str(pathlib.Path(__file__).resolve().parents[1] / "smoke"),
+                str(pathlib.Path(__file__).resolve().parents[1] / "bench")]
 import count_tests  # noqa: E402  pylint: disable=wrong-import-position
 import demo_view  # noqa: E402  pylint: disable=wrong-import-position
 import harness  # noqa: E402  pylint: disable=wrong-import-position
+import instructions  # noqa: E402  pylint: disable=wrong-import-position
 import oracle  # noqa: E402  pylint: disable=wrong-import-position
 import stage  # noqa: E402  pylint: disable=wrong-import-position
 import unittest  # noqa: E402  pylint: disable=wrong-import-position
@@ -73,6 +75,18 @@ class SecondTry(unittest.TestCase):
             harness.no_crossing(False, "a key in a log")
         except AssertionError as error:
             self.assertEqual(self.run_shaky(error, None)[:2], (False, 1))
+
+
+class Instructions(unittest.TestCase):
+    def test_what_passes(self):
+        for before, now, good, word in (
+                (1000, 1000, True, "+0.0%"), (1000, 1050, True, "+5.0%"), (1000, 950, True, "-5.0%"), (10, 10.9, True, "+9.0%"),
+                (1000, 1051, False, "slower"), (1000, 949, False, "cheaper, renew"), (10, 11.1, False, "slower"),
+                (None, 10, False, "not recorded"), (10, None, False, "no longer counted")):
+            counts = [{} if n is None else {"f": {"instructions": n, "per": "packet"}} for n in (before, now)]
+            ((said, name, what),) = instructions.compare(*counts)
+            self.assertEqual((said, name), (good, "f"), (before, now))
+            self.assertIn(word, what)
 
 
 class View(unittest.TestCase):
