@@ -224,6 +224,8 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 		call_gate_ask(call, now_ms);
 	if (actions & SESSION_DO_NUDGE)
 		call_resume_nudge(call);
+	if (actions & SESSION_DO_GIVE_UP)
+		call_resume_give_up(call, now_ms);
 }
 
 static void on_heard(void *owner)

@@ -102,3 +102,13 @@ void call_resume_nudge(struct call *call)
 	call_send_control(call, gemini_build_text(users_model(call->user),
 					"The caller waits for your answer. Answer what the caller said last."));
 }
+
+void call_resume_give_up(struct call *call, uint64_t now_ms)
+{
+	uint64_t waited_ms = now_ms - call->session.asked_ms;
+
+	stats_add(&call->worker->stats.unanswered, 1);
+	vl_log_warning("call %s user %s: the model has not answered for %llu ms, whatever was tried", call->uuid,
+		call->user->name, (unsigned long long)waited_ms);
+	call_report_event(call, "no_answer", "waited_ms", cJSON_CreateNumber((double)waited_ms));
+}

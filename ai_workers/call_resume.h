@@ -27,3 +27,6 @@ void call_resume_ready(struct call *call, uint64_t now_ms);
 
 /* Remind the model that the caller waits for it. With a connection. */
 void call_resume_nudge(struct call *call);
+
+/* Say that the model will not be asked again for this answer. Worker loop. */
+void call_resume_give_up(struct call *call, uint64_t now_ms);

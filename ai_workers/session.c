@@ -309,10 +309,18 @@ static uint64_t rotation_ms(const struct session *s)
 	return at_ms > s->due_ms ? at_ms : s->due_ms;
 }
 
+/* An answer is owed from now on, or still. */
+static void ask(struct session *s, uint64_t now_ms)
+{
+	if (!s->asked)
+		s->asked_ms = now_ms;
+	s->asked = true;
+}
+
 /* The model owes an answer: remind it, then try another connection, then another session, then wait for the caller. */
 static uint32_t mute(struct session *s, const char *reason, uint64_t now_ms)
 {
-	s->asked = true;
+	ask(s, now_ms);
 	switch (s->mute++) {
 	case 0:
 		s->answer_ms = now_ms + SESSION_NUDGED_MS;
@@ -326,7 +334,7 @@ static uint32_t mute(struct session *s, const char *reason, uint64_t now_ms)
 		s->asked = false;
 		s->answer_ms = 0;
 		s->quiet_ms = now_ms;
-		return 0;
+		return SESSION_DO_GIVE_UP;
 	}
 }
 
@@ -503,7 +511,7 @@ static uint32_t on_talk(struct session *s, const struct session_event *e, uint64
 		s->quiet_ms = now_ms;
 		break;
 	case SESSION_ASKED:
-		s->asked = true;
+		ask(s, now_ms);
 		s->answer_ms = now_ms + SESSION_ANSWER_MS;
 		break;
 	case SESSION_ANSWERED:

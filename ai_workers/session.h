@@ -119,6 +119,8 @@ struct session_event {
 #define SESSION_DO_ABORT  0x08u /* drop the connection; its LOST is reported by the event loop, or never, both are fine */
 #define SESSION_DO_REPORT 0x10u /* state or reason has changed */
 #define SESSION_DO_NUDGE  0x20u /* remind the model of its answer */
+#define SESSION_DO_GIVE_UP \
+	0x40u /* the model stays mute after all that was tried since asked_ms: nothing more is done about this question */
 
 /* Owner: the call. Read the fields freely, only session_step() writes them. */
 struct session {
@@ -149,6 +151,7 @@ struct session {
 	uint64_t ready_ms;	  /* when the session became ready */
 	uint64_t lost_ms;	  /* when the call lost its session: the retry budget runs from here */
 	uint64_t quiet_ms;	  /* since when nobody speaks */
+	uint64_t asked_ms;	  /* when the question came that has no answer yet */
 	uint64_t answer_ms;	  /* an answer is awaited up to this time, 0: none */
 	uint64_t due_ms;	  /* a rotation is wanted from here on, SESSION_NEVER: no */
 	uint64_t rotate_ms;	  /* latest time to change connections, SESSION_NEVER: no */

@@ -13,6 +13,7 @@
 #include "https.h"
 #include "jwt.h"
 #include "oauth_token.h"
+#include "stats.h"
 #include "tsc.h"
 
 #define TICK_MS	   100u
@@ -31,12 +32,14 @@ struct entry {
 	struct https_request *request;
 	uint64_t request_end_ms;
 	char trouble[OAUTH_REASON_SIZE]; /* of the last request that failed, "" after one that did not */
+	bool usable_said;		 /* what the log says about the old token */
 };
 
 struct token_source {
 	uv_loop_t *loop;
 	uv_timer_t timer;
 	struct wss *wss;
+	struct vl_worker_stats *stats;
 	struct entry *entries;
 	bool ticking;
 };
@@ -83,14 +86,32 @@ fail:
 	return NULL;
 }
 
+/* The operator's numbers: how many accounts cannot be served, or soon cannot. */
+static void count_failing(const struct token_source *source)
+{
+	uint64_t failing = 0;
+
+	for (const struct entry *e = source->entries; e != NULL; e = e->next)
+		failing += e->trouble[0] != '\0';
+	atomic_store_explicit(&source->stats->accounts_failing, failing, memory_order_relaxed);
+}
+
+/* Said when it begins, when its reason changes and when the old token ends; counted each time. */
 static void fail(struct entry *e, const char *reason, uint64_t now_ms)
 {
 	bool usable = oauth_schedule_usable(&e->schedule, now_ms);
+	bool said = strncmp(e->trouble, reason, sizeof(e->trouble) - 1) == 0 && e->usable_said == usable;
 
 	oauth_schedule_failed(&e->schedule, now_ms);
+	stats_add(&e->source->stats->tokens_failed, 1);
 	snprintf(e->trouble, sizeof(e->trouble), "%s", reason);
-	vl_log_error("service account %s: no access token from %s: %s; asked again in %llu s, %s", e->account->email,
-		e->account->token_host, reason, (unsigned long long)(e->schedule.next_ms - now_ms + 500) / 1000,
+	e->usable_said = usable;
+	count_failing(e->source);
+	if (said)
+		return;
+	vl_log_error("service account %s: no access token from %s: %s; asked again in %llu s and then ever less often, %s",
+		e->account->email, e->account->token_host, reason,
+		(unsigned long long)(e->schedule.next_ms - now_ms + 500) / 1000,
 		usable ? "until its end the old one is used" : "until then its calls cannot begin");
 }
 
@@ -110,8 +131,12 @@ static void on_answer(void *owner, int status, const char *text, size_t len, con
 		fail(e, answer.reason, now_ms);
 		return;
 	}
+	if (e->schedule.failures > 0)
+		vl_log_warning("service account %s: %s gives access tokens again, after %u requests that failed",
+			e->account->email, e->account->token_host, e->schedule.failures);
 	oauth_schedule_got(&e->schedule, answer.life_s, now_ms);
 	e->trouble[0] = '\0';
+	count_failing(e->source);
 	vl_log_info("service account %s: access token for %u s, the next in %llu s", e->account->email, answer.life_s,
 		(unsigned long long)(e->schedule.next_ms - now_ms) / 1000);
 }
@@ -162,6 +187,7 @@ static void on_tick(uv_timer_t *timer)
 		if (e->account->holders == 1) {
 			*at = e->next;
 			forget(e);
+			count_failing(source);
 			continue;
 		}
 		tick_entry(e, now_ms);
@@ -173,7 +199,7 @@ static void on_tick(uv_timer_t *timer)
 	}
 }
 
-struct token_source *token_source_create(uv_loop_t *loop, struct wss *wss)
+struct token_source *token_source_create(uv_loop_t *loop, struct wss *wss, struct vl_worker_stats *stats)
 {
 	struct token_source *source = calloc(1, sizeof(*source));
 
@@ -181,6 +207,7 @@ struct token_source *token_source_create(uv_loop_t *loop, struct wss *wss)
 		return NULL;
 	source->loop = loop;
 	source->wss = wss;
+	source->stats = stats;
 	uv_timer_init(loop, &source->timer);
 	source->timer.data = source;
 	return source;

@@ -10,13 +10,14 @@
 
 #include <uv.h>
 
+#include "../shared/worker_stats.h"
 #include "users.h"
 #include "wss.h"
 
 struct token_source;
 
-/* `wss` is borrowed. Worker, at start. Returns NULL when memory is short. Without accounts it does nothing at all. */
-struct token_source *token_source_create(uv_loop_t *loop, struct wss *wss);
+/* `wss` and `stats` are borrowed. Worker, at start. Returns NULL when memory is short. Without accounts it does nothing at all. */
+struct token_source *token_source_create(uv_loop_t *loop, struct wss *wss, struct vl_worker_stats *stats);
 
 /* Stop and overwrite every token; its memory is freed when the loop has run on. Before wss_destroy(). Worker loop. NULL is legal. */
 void token_source_destroy(struct token_source *source);

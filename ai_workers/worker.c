@@ -476,7 +476,7 @@ static int start_parts(struct worker *w, const struct worker_options *options, s
 	w->wss = wss_create(&w->loop, &call_wss_handler, ca_file, options->capacity * CONNECTIONS_PER_CALL);
 	if (w->endpoint == NULL || w->wss == NULL)
 		return -EIO;
-	w->tokens = token_source_create(&w->loop, w->wss);
+	w->tokens = token_source_create(&w->loop, w->wss, &w->stats);
 	if (w->tokens == NULL)
 		return -ENOMEM;
 	token_source_serve(w->tokens, users);

@@ -59,7 +59,7 @@ struct call_record {
 	uint64_t last_ms, bound_ms, ready_ms;
 	uint64_t talk_ms, hush_ms; /* the model began to speak, and was silent again; 0: it did not, it was not */
 	bool is_bound, ready, truncated;
-	uint32_t turn_count, interruptions, phantom_interruptions, underruns, tool_count, gap_count;
+	uint32_t turn_count, interruptions, phantom_interruptions, unanswered, underruns, tool_count, gap_count;
 	uint64_t gaps_ms;
 	uint32_t *times; /* response times */
 	uint32_t time_count, time_capacity, time_max;
@@ -468,7 +468,7 @@ static void add_resumed(struct call_record *record, const cJSON *body, uint64_t 
 bool call_record_uses_event(const char *event)
 {
 	static const char *const used[] = {
-		"turn", "interrupted", "phantom_interruption", "usage", "closed", "resumed", "tool_call", NULL};
+		"turn", "interrupted", "phantom_interruption", "no_answer", "usage", "closed", "resumed", "tool_call", NULL};
 
 	for (size_t i = 0; used[i] != NULL; i++) {
 		if (strcmp(used[i], event) == 0)
@@ -489,6 +489,8 @@ static void add_event(struct call_record *record, const cJSON *body, uint64_t at
 		record->interruptions++;
 	} else if (strcmp(event, "phantom_interruption") == 0) {
 		record->phantom_interruptions++;
+	} else if (strcmp(event, "no_answer") == 0) {
+		record->unanswered++;
 	} else if (strcmp(event, "usage") == 0) {
 		call_record_usage_add(&record->usage, cJSON_GetObjectItemCaseSensitive(body, "usage"));
 	} else if (strcmp(event, "closed") == 0) {
@@ -571,6 +573,7 @@ static void add_totals(cJSON *line, struct call_record *record)
 	cJSON_AddNumberToObject(line, "turn_count", record->turn_count);
 	cJSON_AddNumberToObject(line, "interruptions", record->interruptions);
 	cJSON_AddNumberToObject(line, "phantom_interruptions", record->phantom_interruptions);
+	cJSON_AddNumberToObject(line, "unanswered", record->unanswered);
 	cJSON_AddNumberToObject(line, "underruns", record->underruns);
 	cJSON_AddNumberToObject(line, "tool_call_count", record->tool_count);
 	cJSON_AddNumberToObject(line, "gap_count", record->gap_count);

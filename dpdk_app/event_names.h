@@ -15,6 +15,8 @@
 	X(SESSION_INTERRUPTED, "session.interrupted", "the caller spoke into the model's answer")                 \
 	X(SESSION_PHANTOM_INTERRUPTION, "session.phantom_interruption",                                           \
 		"the answer was interrupted, and no caller was heard in the two seconds before")                  \
+	X(SESSION_NO_ANSWER, "session.no_answer",                                                                 \
+		"the model owes an answer and stayed mute through a reminder and two new connections")            \
 	X(SESSION_GENERATION_COMPLETE, "session.generation_complete", "the model has produced all of its answer") \
 	X(SESSION_TURN_COMPLETE, "session.turn_complete", "the model's turn is over")                             \
 	X(SESSION_FINISHED_SPEAKING, "session.finished_speaking", "the caller has heard all of the answer")       \

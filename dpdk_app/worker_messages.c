@@ -231,7 +231,7 @@ static int check_dtmf_event(const cJSON *body, struct vl_error *error)
 static int check_event(const cJSON *body, struct vl_error *error)
 {
 	static const char *const events[] = {"interrupted", "phantom_interruption", "generation_complete", "turn_complete",
-		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", "throttled",
+		"finished_speaking", "turn", "go_away", "closed", "tool_call", "usage", "resumed", "throttled", "no_answer",
 		"transfer_requested", "hold_requested", "tool_cancelled", "tool_expired", "tool_lost", "dtmf", NULL};
 	const char *event;
 

@@ -159,6 +159,11 @@ static void carry_out(struct world *w, uint32_t actions)
 			find(w, "dial in another state");
 		w->turn_ms = w->now_ms + (happens(w, w->faults.pacing) ? draw(w, 3000) : 0);
 	}
+	if (actions & SESSION_DO_GIVE_UP) {
+		if (!w->owed || s->asked || s->mute <= 3)
+			find(w, "a question is given up too early");
+		w->owed = false;
+	}
 	if (actions & SESSION_DO_NUDGE) {
 		if (s->state != SESSION_READY || w->caller || !s->asked)
 			find(w, "a reminder that nobody needs");
@@ -233,12 +238,9 @@ static void check_always(struct world *w)
 			find(w, "holds another handle than the newest");
 		w->newest = handle;
 	}
-	/* The answer that is owed is forgotten only when all has been tried. */
-	if (s->state == SESSION_READY && w->owed && !s->asked) {
-		if (s->mute <= 3)
-			find(w, "a question is forgotten");
-		w->owed = false;
-	}
+	/* The answer that is owed is forgotten only when all has been tried, and with a word about it. */
+	if (s->state == SESSION_READY && w->owed && !s->asked)
+		find(w, "a question is forgotten");
 }
 
 static void check_rotation(struct world *w)

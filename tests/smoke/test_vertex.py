@@ -88,6 +88,7 @@ class Accounts(VertexCase):
         self.assertIn("no access token for agent4@", self.states(report, 1)[-1][1])
         self.assertIn("Invalid JWT Signature", self.states(report, 1)[-1][1])
         self.assertEqual(keys["agent4"]["connections"], 0)
+        self.assertEqual(report["worker"]["accounts_failing"], 1)
 
     def test_reload_keeps_the_token(self):
         """The file read again is the same account: neither call nor token is disturbed, and its other user is another one from then on."""
@@ -140,6 +141,11 @@ class Tokens(VertexCase):
                 self.assertIn("no access token for admin2@", " ".join(reason for _, reason in self.states(report)))
                 self.assertGreater(report["calls"][0]["frames"], 40)
                 self.assertEqual(keys["admin2"]["connections"], 1)
+                # The operator: counted each time, said once.
+                self.assertGreaterEqual(report["worker"]["tokens_failed"], 2)
+                self.assertEqual(report["worker"]["accounts_failing"], 0)
+                self.assertEqual(self.worker.log().count(f"account admin2@{PROJECT}: no access token from localhost"), 1)
+                self.assertRegex(self.worker.log(), f"account admin2@{PROJECT}: localhost gives access tokens again, after [0-9]+ requests that failed")
                 self.emulator.stop()
 
     def test_expired_token_is_replaced_at_the_upgrade(self):

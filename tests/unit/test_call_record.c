@@ -88,8 +88,8 @@ START_TEST(test_record_of_an_empty_call)
 {
 	static const char *const members[] = {"record", "version", "node", "session", "user", "trunk", "codec", "created",
 		"bound_at", "ready_at", "ended", "duration_ms", "bound", "end", "reason", "address_switches", "receive", "send",
-		"workers", "conversation", "response_ms", "turn_count", "interruptions", "phantom_interruptions", "underruns",
-		"tool_call_count", "gap_count", "gaps_ms", "usage", "turns", "tool_calls", "gaps", "truncated"};
+		"workers", "conversation", "response_ms", "turn_count", "interruptions", "phantom_interruptions", "unanswered",
+		"underruns", "tool_call_count", "gap_count", "gaps_ms", "usage", "turns", "tool_calls", "gaps", "truncated"};
 	cJSON *tree = finish(new_record(), 2500);
 	const cJSON *member = tree->child;
 
@@ -175,6 +175,7 @@ START_TEST(test_record_turn_has_text_and_times)
 		"'underruns':2,'interrupted':true,'phantom':true}}");
 	note(record, 4100, "event", "{'event':'interrupted'}");
 	note(record, 4100, "event", "{'event':'phantom_interruption'}");
+	note(record, 4200, "event", "{'event':'no_answer','waited_ms':25000}");
 	tree = finish(record, 5000);
 	expect(tree, "turns.0", "{\"side\":\"caller\",\"from_ms\":500,\"to_ms\":1500,\"text\":\"What time is it?\"}");
 	expect(tree, "turns.1",
@@ -183,6 +184,7 @@ START_TEST(test_record_turn_has_text_and_times)
 	expect(tree, "turn_count", "2");
 	expect(tree, "interruptions", "1");
 	expect(tree, "phantom_interruptions", "1");
+	expect(tree, "unanswered", "1");
 	expect(tree, "underruns", "2");
 	cJSON_Delete(tree);
 }

@@ -538,9 +538,14 @@ START_TEST(test_session_mute)
 	lose(1000, "");
 	connect_now();
 	ck_assert(session.asked);
-	ck_assert_uint_eq(wait_deadline(), 0);
+	ck_assert_uint_eq(wait_deadline(), SESSION_DO_GIVE_UP);
 	ck_assert(!session.asked);
 	ck_assert_int_eq(session.state, SESSION_READY);
+	/* The next question is a new one, told of when it is not answered either. */
+	now += 60000;
+	step(SESSION_ASKED);
+	ck_assert_uint_eq(session.asked_ms, now);
+	ck_assert_uint_eq(wait_deadline(), SESSION_DO_GIVE_UP);
 	/* A model that was heard has all its chances again. */
 	step(SESSION_ANSWERED);
 	ck_assert_uint_eq(session_step(&session, &(struct session_event){.type = SESSION_MUTE, .reason = "phantom"}, now),

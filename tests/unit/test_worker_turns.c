@@ -384,6 +384,66 @@ START_TEST(test_turns_mute)
 }
 END_TEST
 
+/* The connection breaks; `ms` later, at the earliest, the next one is ready. */
+static void come_back(unsigned int ms)
+{
+	call_let_go(call, false);
+	call_lost(call, 1011, 0, "Internal error encountered.", now);
+	pass(ms);
+	while (call->session.state != SESSION_DIALLING || call->session.phase == SESSION_PHASE_TURN) {
+		worker_gate_run(&worker, now);
+		pass(5);
+	}
+	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, now);
+	message("{\"setupComplete\":{}}");
+}
+
+/* The model stays mute through everything: the platform is told, once for each question. */
+START_TEST(test_turns_never_answered)
+{
+	pass(2000);
+	caller_speaks = true;
+	pass(1500);
+	caller_speaks = false;
+	pass(VOICE_END_MS + SESSION_ANSWER_MS + SESSION_NUDGED_MS + 100);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(call->session.state, SESSION_CLOSING);
+		ck_assert_ptr_null(strstr(events, "no_answer"));
+		come_back(100);
+		pass(SESSION_ANSWER_MS + 100);
+	}
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+	ck_assert_ptr_nonnull(strstr(events, "\"event\":\"no_answer\",\"waited_ms\":2"));
+	ck_assert_uint_eq(COUNT(unanswered), 1);
+	pass(60000);
+	ck_assert_uint_eq(COUNT(unanswered), 1);
+}
+END_TEST
+
+/* A lost connection is part of what the caller has waited for his answer; the rest of an answer that was cut answers nobody. */
+START_TEST(test_turns_response_over_a_loss)
+{
+	pass(2000);
+	caller_speaks = true;
+	pass(1000);
+	caller_speaks = false;
+	pass(1000);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	come_back(2000);
+	model_says(500);
+	ck_assert_uint_eq(vl_histogram_count(&worker.stats.response_ms), 1);
+	ck_assert_uint_ge(atomic_load(&worker.stats.response_ms.max), 2990);
+	ck_assert_uint_le(atomic_load(&worker.stats.response_ms.max), 3400);
+	pass(100);
+	come_back(2000);
+	model_says(500);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	pass(1000);
+	ck_assert_uint_eq(vl_histogram_count(&worker.stats.response_ms), 1);
+	ck_assert_ptr_nonnull(strstr(events, "\"number\":2"));
+}
+END_TEST
+
 /* But not while the caller is on hold, and not when the model waits on purpose. */
 START_TEST(test_turns_not_mute)
 {
@@ -496,7 +556,8 @@ int main(void)
 	TCase *excuses = tcase_create("excuses");
 
 	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_phantom,
-		test_turns_interrupted, test_turns_mute, test_turns_tail);
+		test_turns_interrupted, test_turns_mute, test_turns_never_answered, test_turns_response_over_a_loss,
+		test_turns_tail);
 	tcase_add_checked_fixture(excuses, begin, end);
 	tcase_add_loop_test(excuses, test_turns_not_mute, 0, 4);
 	suite_add_tcase(suite, excuses);
