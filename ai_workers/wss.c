@@ -15,10 +15,12 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "../shared/log.h"
 #include "gemini_message.h"
+#include "websocket.h"
 #include "wss_lws.h"
 
 #define RX_BUFFER	4096u  /* per connection */
@@ -31,6 +33,7 @@
 #define USER_TIMEOUT_MS 8000u
 #define CLOSING_TURNS	8
 #define REASON_SIZE	128u
+#define RANDOM_SIZE	256u /* asked of the system at once: what it always gives whole, getrandom(2) */
 
 struct wss {
 	struct lws_context *context;
@@ -38,6 +41,8 @@ struct wss {
 	const struct wss_handler *handler;
 	struct wss_connection *connections; /* all that libwebsockets still knows */
 	unsigned int open_count;
+	uint8_t random[RANDOM_SIZE]; /* for the masks of the next frames, each byte used once */
+	unsigned int random_left;
 };
 
 struct wss_connection {
@@ -210,26 +215,40 @@ static void connection_failed(struct wss_connection *c, struct lws *wsi, const c
 }
 
 /*
- * Our Close, once; the service's echo ends the connection. The frame is made here (RFC 6455 5.2, 5.5.1), because libwebsockets 4.1 does
- * not send the one of lws_close_reason() when a writable callback ends the connection: it cuts it, and the service takes us for
- * lost.
+ * Write one frame; `payload` has WEBSOCKET_HEADROOM bytes in front and is destroyed. Frames are made by websocket.c because libwebsockets
+ * 4.1 masks byte by byte with a system call for each mask, and because it never sends the Close of lws_close_reason() when a
+ * writable callback ends the connection: it cuts it, and the service takes us for lost.
  */
+static int write_frame(struct wss_connection *c, enum websocket_opcode opcode, uint8_t *payload, size_t len)
+{
+	struct wss *wss = c->wss;
+	uint8_t *frame;
+	size_t size;
+
+	if (wss->random_left < WEBSOCKET_MASK_SIZE) {
+		if (getrandom(wss->random, sizeof(wss->random), 0) != sizeof(wss->random))
+			return -EIO;
+		wss->random_left = sizeof(wss->random);
+	}
+	wss->random_left -= WEBSOCKET_MASK_SIZE;
+	frame = websocket_frame(payload, len, opcode, wss->random + wss->random_left);
+	size = (size_t)(payload + len - frame);
+	return lws_write(c->wsi, frame, size, LWS_WRITE_RAW) >= (int)size ? 0 : -EPIPE;
+}
+
+/* Our Close, once; the service's echo ends the connection. */
 static int send_close(struct wss_connection *c)
 {
-	unsigned char frame[LWS_PRE + 8], *at = frame + LWS_PRE;
+	uint8_t room[WEBSOCKET_HEADROOM + 2], *code = room + WEBSOCKET_HEADROOM;
 
 	if (c->close_sent)
 		return 0;
 	c->close_sent = true;
 	c->code = LWS_CLOSE_STATUS_NORMAL;
 	snprintf(c->reason, sizeof(c->reason), "closed by us");
-	at[0] = 0x88; /* the last fragment of a Close */
-	at[1] = 0x82; /* masked, two bytes */
-	if (lws_get_random(c->wss->context, at + 2, 4) != 4)
-		return -1;
-	at[6] = (unsigned char)(at[2] ^ (LWS_CLOSE_STATUS_NORMAL >> 8));
-	at[7] = (unsigned char)(at[3] ^ (LWS_CLOSE_STATUS_NORMAL & 0xff));
-	return lws_write(c->wsi, at, 8, LWS_WRITE_RAW) >= 8 ? 0 : -1;
+	code[0] = LWS_CLOSE_STATUS_NORMAL >> 8;
+	code[1] = LWS_CLOSE_STATUS_NORMAL & 0xff;
+	return write_frame(c, WEBSOCKET_CLOSE, code, 2);
 }
 
 static int write_now(struct wss_connection *c)
@@ -239,12 +258,12 @@ static int write_now(struct wss_connection *c)
 	if (lws_partial_buffered(c->wsi)) {
 		lws_callback_on_writable(c->wsi);
 	} else if (c->ping_wanted) {
-		unsigned char ping[LWS_PRE];
+		uint8_t room[WEBSOCKET_HEADROOM];
 
 		/* One write a turn: the owner's message follows in the next. */
 		c->ping_wanted = false;
-		lws_write(c->wsi, ping + LWS_PRE, 0, LWS_WRITE_PING);
 		lws_callback_on_writable(c->wsi);
+		return write_frame(c, WEBSOCKET_PING, room + WEBSOCKET_HEADROOM, 0);
 	} else if (c->owner != NULL && c->open) {
 		c->wss->handler->writable(c->owner);
 	}
@@ -484,7 +503,7 @@ void wss_want_write(struct wss_connection *c)
 
 size_t wss_headroom(void)
 {
-	return LWS_PRE;
+	return WEBSOCKET_HEADROOM;
 }
 
 bool wss_is_clear(const struct wss_connection *c)
@@ -494,7 +513,7 @@ bool wss_is_clear(const struct wss_connection *c)
 
 int wss_send(struct wss_connection *c, char *text, size_t len)
 {
-	if (lws_write(c->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT) >= (int)len)
+	if (write_frame(c, WEBSOCKET_TEXT, (uint8_t *)text, len) == 0)
 		return 0;
 	c->close_wanted = true; /* nothing more is clear to be sent */
 	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
