@@ -46,6 +46,11 @@ static unsigned long hugepages_mb(void)
 
 void lcore_bench_eal(int argc, char *argv[], unsigned int megabytes)
 {
+	lcore_bench_eal_with(argc, argv, megabytes, "-l 0 --vdev=net_null0");
+}
+
+void lcore_bench_eal_with(int argc, char *argv[], unsigned int megabytes, const char *options)
+{
 	char words[256];
 	char *arguments[16] = {NULL}, *next = words;
 	bool huge = hugepages_mb() >= megabytes;
@@ -56,8 +61,8 @@ void lcore_bench_eal(int argc, char *argv[], unsigned int megabytes)
 		return;
 	}
 	printf("%s\n", huge ? "with hugepages" : "without hugepages");
-	snprintf(words, sizeof(words), "bench %s --no-pci --no-telemetry -m %u --log-level=error -l 0 --vdev=net_null0",
-		huge ? "--in-memory" : "--no-huge --no-shconf", megabytes);
+	snprintf(words, sizeof(words), "bench %s --no-pci --no-telemetry -m %u --log-level=error %s",
+		huge ? "--in-memory" : "--no-huge --no-shconf", megabytes, options);
 	while (next != NULL)
 		arguments[count++] = strsep(&next, " ");
 	lcore_bench_require(rte_eal_init(count, arguments) >= 0, "cannot start the EAL");

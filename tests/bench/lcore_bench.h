@@ -30,6 +30,9 @@ struct lcore_bench {
  */
 void lcore_bench_eal(int argc, char *argv[], unsigned int megabytes);
 
+/* The same with these lcores and devices, as EAL options, for the default's one lcore and net_null port. */
+void lcore_bench_eal_with(int argc, char *argv[], unsigned int megabytes, const char *options);
+
 /* Build everything for `sessions` calls, each bound, with the workers; nothing on the wheel. Ends the program on failure. */
 void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs);
 void lcore_bench_teardown(struct lcore_bench *bench);
