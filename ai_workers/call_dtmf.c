@@ -43,5 +43,9 @@ void call_dtmf_tick(struct call *call, uint64_t now_ms)
 	if (!call->user->dtmf_to_model)
 		return;
 	call_send_control(call, gemini_build_text(users_model(call->user), text));
+	/* As something the caller has said: asked again after a lost connection, known to a new session. */
+	history_end_turn(&call->history);
+	history_say(&call->history, HISTORY_CALLER, text);
+	history_end_turn(&call->history);
 	call_turn(call, TURN_ASKED, now_ms);
 }

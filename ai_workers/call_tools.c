@@ -212,10 +212,27 @@ void call_tools_cancelled(struct call *call, const cJSON *ids)
 	}
 }
 
+/* What the lost session had called, and would have been told: the new one learns it from the history. */
+static void note_unsent(struct call *call)
+{
+	struct tool_call *tool;
+
+	for (tool = call->tools.calls; tool != NULL; tool = tool->next) {
+		if (tool->kind == TOOL_END_CALL)
+			continue; /* it may be called again */
+		if (tool->state == TOOL_CALL_ANSWERED && !tool->sent)
+			note(call, tool, tool_call_answer(tool));
+		else if (tool->state == TOOL_CALL_WAITING)
+			note(call, tool, NULL);
+	}
+}
+
 void call_tools_ready(struct call *call, bool resumed, uint64_t now_ms)
 {
 	struct tool_call *tool;
 
+	if (!resumed)
+		note_unsent(call);
 	tool_ledger_connected(&call->tools, resumed);
 	while ((tool = tool_ledger_lost(&call->tools)) != NULL) {
 		vl_log_warning(

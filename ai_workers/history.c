@@ -114,7 +114,8 @@ void history_tool(struct history *h, const char *name, const char *arguments, co
 			"You have called the function %.64s with %.*s. Its result: %.*s. Do not call it again for this.", name,
 			value_len(arguments), arguments, value_len(result), result);
 	else
-		snprintf(text, sizeof(text), "You have called the function %.64s with %.*s. There is no result yet.", name,
+		snprintf(text, sizeof(text),
+			"You have called the function %.64s with %.*s. Its result was lost with the connection.", name,
 			value_len(arguments), arguments);
 	h->closed = true;
 	history_say(h, HISTORY_NOTE, text);

@@ -42,7 +42,7 @@ void history_say(struct history *history, enum history_role role, const char *te
 void history_end_turn(struct history *history);
 
 /*
- * A function was called, and what came of it; both are JSON or any other text, `result` NULL: nothing yet. Worker loop. To be called once,
+ * A function was called, and what came of it; both are JSON or any other text, `result` NULL: none will come. Worker loop. To be called once,
  * when the result is known or the call is given up, so that no session repeats it.
  */
 void history_tool(struct history *history, const char *name, const char *arguments, const char *result);

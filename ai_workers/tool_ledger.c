@@ -478,8 +478,10 @@ void tool_ledger_connected(struct tool_ledger *ledger, bool resumed)
 			/* Only of calls that lead does anybody know. */
 			call->sent = call->state == TOOL_CALL_FOLLOWS;
 			set_state(ledger, call, TOOL_CALL_LOST);
-		} else if (call->state == TOOL_CALL_ANSWERED && !resumed && !call->sent)
-			set_state(ledger, call, TOOL_CALL_LOST);
+		} else if (call->state == TOOL_CALL_ANSWERED && !resumed) {
+			/* What was done stands; the new session is told of it in other words than an answer. */
+			call->sent = call->went_out = call->confirmed = true;
+		}
 	}
 }
 

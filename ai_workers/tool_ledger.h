@@ -136,7 +136,7 @@ void tool_ledger_heard(struct tool_ledger *ledger, uint64_t now_ms);
 /*
  * A new connection is ready. `resumed`: it continues the session; calls are answered there under their old ids, and what may not
  * have arrived on the old one is due again. Else the session is a new one that knows nothing of any call: calls without an answer
- * are lost, see tool_ledger_lost(). Worker loop.
+ * are lost, see tool_ledger_lost(), and answers that were not sent are not sent any more, so the owner tells of both before this. Worker loop.
  */
 void tool_ledger_connected(struct tool_ledger *ledger, bool resumed);
 

@@ -128,6 +128,7 @@ void tool_control_lost(struct dataplane *dataplane, struct call *call)
 			event_send(dataplane, EVENT_SESSION_TOOL_LOST, params);
 		}
 	}
+	tool_requests_lost(call->tools);
 }
 
 /* Why a result is not taken any more. */

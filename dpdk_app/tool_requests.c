@@ -69,6 +69,16 @@ int tool_requests_open(struct tool_request **list, const char *id)
 	return 0;
 }
 
+void tool_requests_lost(struct tool_request *list)
+{
+	struct tool_request *request;
+
+	DL_FOREACH(list, request)
+	{
+		request->state = TOOL_REQUEST_LOST;
+	}
+}
+
 void tool_requests_free(struct tool_request **list)
 {
 	struct tool_request *request, *next;

@@ -37,5 +37,11 @@ struct tool_request *tool_requests_find(struct tool_request *list, const char *i
 /* The first one that is open, NULL when there is none. */
 struct tool_request *tool_requests_first_open(struct tool_request *list);
 
+/*
+ * The worker is gone, and `list` has no open request any more. Another one counts its ids from the beginning, so those that were answered
+ * may be asked for again.
+ */
+void tool_requests_lost(struct tool_request *list);
+
 /* Free all. */
 void tool_requests_free(struct tool_request **list);

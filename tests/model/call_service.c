@@ -205,6 +205,22 @@ static void on_tool_response(struct call_world *w, const char *text, size_t len)
 	tool->received = true;
 }
 
+/* What a new session is told of the calls of the one before. */
+static void on_seed(struct call_world *w, const char *text, size_t len)
+{
+	static const char called[] = "function lookup with {\\\"n\\\":", result[] = "}. Its result: ";
+	const char *at = text, *end;
+
+	while ((at = memmem(at, len - (size_t)(at - text), called, sizeof(called) - 1)) != NULL) {
+		uint32_t number = (uint32_t)strtoul(at + sizeof(called) - 1, NULL, 10);
+
+		at += sizeof(called) - 1;
+		end = memchr(at, '}', len - (size_t)(at - text));
+		if (number < w->tool_count && end != NULL && strncmp(end, result, sizeof(result) - 1) == 0)
+			w->tools[number].told = true;
+	}
+}
+
 static void on_audio(struct call_world *w, const char *text, size_t len)
 {
 	const char *data = memmem(text, len, "\"data\":\"", 8);
@@ -224,6 +240,8 @@ int wss_send(struct wss_connection *connection, char *text, size_t len)
 	struct call_world *w = world_now;
 
 	check_alive(w, connection);
+	if (memmem(text, len < 40 ? len : 40, "clientContent", 13) != NULL)
+		on_seed(w, text, len);
 	if (memmem(text, len < 40 ? len : 40, "\"audio\"", 7) != NULL)
 		on_audio(w, text, len);
 	else if (memmem(text, len, "\"setup\"", 7) != NULL)

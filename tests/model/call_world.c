@@ -304,7 +304,7 @@ bool call_world_step(struct call_world *w)
 
 static bool is_settled(const struct call_world *w, const struct world_tool *tool)
 {
-	if (tool->received || tool->cancelled || tool->lost)
+	if (tool->received || tool->cancelled || tool->lost || tool->told)
 		return true;
 	return tool->conversation != w->conversation && tool->sends > 0;
 }

@@ -91,7 +91,7 @@ FAULTS = {
     "call_answers_never_again": (
         "tool_ledger.c", "\t\tif (call->state == TOOL_CALL_ANSWERED && resumed && call->epoch == ledger->epoch && !call->confirmed)\n\t\t\tcall->sent = false;\n\t\telse if",
         "\t\tif"),
-    "call_drops_answer": ("call.c", "\ttool_ledger_dropped(&call->tools);\n", ""),
+    "call_drops_answer": ("call_tools.c", "\t\tnote_unsent(call);\n", "\t\t(void)note_unsent;\n"),
     "call_loses_in_silence": ("call_tools.c", "report(call, \"tool_lost\", tool->id", "report(call, \"lost\", tool->id"),
     "call_fails_in_silence": ("call.c", "if (actions & SESSION_DO_REPORT)", "if ((actions & SESSION_DO_REPORT) && call->session.state != SESSION_FAILED)"),
     "call_wss_left": ("call.c", "\twss_release(call->connection, graceful);\n", "\tif (graceful)\n\t\twss_release(call->connection, graceful);\n"),

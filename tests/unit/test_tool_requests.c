@@ -24,6 +24,10 @@ START_TEST(test_tool_requests_are_asked_once)
 	tool_requests_find(list, "b")->state = TOOL_REQUEST_LOST;
 	ck_assert_int_eq(tool_requests_open(&list, "b"), 0);
 	ck_assert_int_eq(tool_requests_find(list, "b")->state, TOOL_REQUEST_OPEN);
+	/* Another worker numbers its calls anew. */
+	tool_requests_lost(list);
+	ck_assert_ptr_null(tool_requests_first_open(list));
+	ck_assert_int_eq(tool_requests_open(&list, "a"), 0);
 	tool_requests_free(&list);
 	ck_assert_ptr_null(list);
 }

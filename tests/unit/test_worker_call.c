@@ -8,6 +8,7 @@
 #include "ai_workers/call.h"
 #include "ai_workers/call_gate.h"
 #include "ai_workers/call_message.h"
+#include "ai_workers/call_tools.h"
 #include "ai_workers/endpoint.h"
 #include "ai_workers/token_source.h"
 
@@ -306,11 +307,15 @@ START_TEST(test_call_reads_until_ready)
 }
 END_TEST
 
-/* The connection breaks, and `ms` later the next one is ready. */
-static void come_back(unsigned int ms)
+static void lose_connection(void)
 {
 	call_let_go(call, false);
 	call_lost(call, 1011, 0, "Internal error encountered.", now);
+}
+
+/* `ms` later the next one is ready. */
+static void connect_again(unsigned int ms)
+{
 	now += ms;
 	while (call->session.state != SESSION_DIALLING || call->connection == NULL) {
 		call_tick(call, now);
@@ -322,6 +327,12 @@ static void come_back(unsigned int ms)
 	call->heard_ms = now;
 }
 
+static void come_back(unsigned int ms)
+{
+	lose_connection();
+	connect_again(ms);
+}
+
 /* What is on its way to the service behind the setup, message by message. */
 static const char *sent(unsigned int index)
 {
@@ -331,6 +342,8 @@ static const char *sent(unsigned int index)
 		control = control->next;
 	return control != NULL ? control->text : "";
 }
+
+static struct tool book = {.name = "book", .timeout_s = 10};
 
 #define HANDLE	 "{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}"
 #define QUESTION "{\"serverContent\":{\"inputTranscription\":{\"text\":\"When do you open?\"}}}"
@@ -409,6 +422,30 @@ START_TEST(test_call_reseeded)
 	ck_assert_ptr_nonnull(strstr(sent(0), "\"turnComplete\":false"));
 	ck_assert_str_eq(sent(1), "");
 	call->attached = false;
+}
+END_TEST
+
+/* The new session is told what a function came to meanwhile, or that nothing will come of it. */
+START_TEST(test_call_reseeded_with_functions)
+{
+	cJSON *result = cJSON_Parse("{\"table\":4}");
+
+	user.tools = &book;
+	user.tool_count = 1;
+	ready();
+	call->attached = true;
+	message(QUESTION);
+	message("{\"toolCall\":{\"functionCalls\":[{\"id\":\"f1\",\"name\":\"book\",\"args\":{\"day\":1}},"
+		"{\"id\":\"f2\",\"name\":\"book\",\"args\":{\"day\":2}}]}}");
+	lose_connection();
+	call_tools_result(call, "f1", result, NULL, now);
+	connect_again(20);
+	ck_assert_ptr_nonnull(strstr(sent(0), "book with {\\\"day\\\":1}. Its result: {\\\"table\\\":4}. Do not call it again"));
+	ck_assert_ptr_nonnull(strstr(sent(0), "book with {\\\"day\\\":2}. Its result was lost"));
+	cJSON_Delete(result);
+	call->attached = false;
+	user.tools = NULL;
+	user.tool_count = 0;
 }
 END_TEST
 
@@ -522,7 +559,8 @@ int main(void)
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away, test_call_greeting_outlives_go_away,
 		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_attach_ends_speech,
 		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_complete_answer_plays_on,
-		test_call_question_is_asked_again, test_call_reseeded, test_call_lost_greeting_is_asked_again);
+		test_call_question_is_asked_again, test_call_reseeded, test_call_reseeded_with_functions,
+		test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
