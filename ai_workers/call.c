@@ -13,6 +13,7 @@
 #include "call_credential.h"
 #include "call_dtmf.h"
 #include "call_gate.h"
+#include "call_latency.h"
 #include "call_message.h"
 #include "call_report.h"
 #include "call_resume.h"
@@ -298,7 +299,8 @@ static void send_audio(struct call *call, uint64_t now_ms)
 	stats_add(&worker->stats.messages_out, 1);
 	stats_add(&worker->stats.bytes_out, len);
 	if (tsc != 0 && worker->tsc_hz != 0)
-		vl_histogram_add(&worker->stats.rtp_to_websocket_us, tsc_elapsed_us(tsc, worker->tsc_hz));
+		vl_histogram_add(&worker->stats.rtp_to_websocket_us,
+			tsc_elapsed_us(tsc, worker->tsc_hz) + uplink_behind_us(&call->uplink));
 }
 
 /* One message, the most urgent one. Returns whether there was any. */
@@ -424,6 +426,7 @@ void call_attach(struct call *call, const struct dataplane_open *open, uint64_t 
 	call->orphan_until_ms = 0;
 	call->reported[0] = '\0';
 	uplink_hold(&call->uplink, open->held);
+	call->latency = (struct call_latency){0};
 	downlink_restart(&call->downlink);
 	downlink_listen(&call->downlink, open->listening, now_ms);
 	/* What the old data plane was playing is over. */
@@ -516,15 +519,12 @@ void call_play(struct call *call, uint64_t now_ms)
 		record->session = call->index;
 		record->generation = call->generation;
 		record->turn = call->downlink.turn;
-		record->tsc = tsc_now();
+		record->tsc = call_latency_stamp(call, due);
 		downlink_take(&call->downlink, due, record->payload, now_ms);
 		if (!frame)
 			continue;
 		stats_add(&worker->stats.down_frames, 1);
 		call_turn_played(call, record->payload, now_ms);
-		if (call->audio_us != 0)
-			vl_histogram_add(&worker->stats.message_to_ring_us, vl_clock_us() - call->audio_us);
-		call->audio_us = 0;
 	}
 	if (was_speaking != call->downlink.speaking)
 		call_update_busy(call, now_ms);

@@ -43,6 +43,12 @@ struct call_control {
 	char *text;
 };
 
+/* See call_latency.h. 0: none. */
+struct call_latency {
+	uint64_t audio_tsc; /* when the message that began an answer could be read, until its first frame is handed over */
+	uint64_t cut_tsc;   /* when `interrupted` could be, until its FLUSH is handed over */
+};
+
 struct call {
 	UT_hash_handle hh; /* by uuid */
 	struct worker *worker;
@@ -79,7 +85,7 @@ struct call {
 	struct downlink downlink;
 	struct voice_activity voice; /* of the caller */
 	struct turn turn;
-	uint64_t audio_us; /* when the message with the first audio of a turn was complete, 0: measured */
+	struct call_latency latency;
 
 	struct tool_ledger tools; /* functions the model has called */
 	struct ending ending;

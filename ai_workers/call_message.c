@@ -9,6 +9,7 @@
 #include "../shared/log.h"
 #include "call.h"
 #include "call_gate.h"
+#include "call_latency.h"
 #include "call_report.h"
 #include "call_resume.h"
 #include "call_tools.h"
@@ -32,6 +33,7 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
 	call_tools_ready(call, call->session.resumed, now_ms);
 	call_resume_ready(call, now_ms);
+	uplink_ready(&call->uplink);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
 		ask(call, now_ms);
 	call->greeted = true;
@@ -39,7 +41,11 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 
 static void on_interrupted(struct call *call, uint64_t now_ms)
 {
+	call->latency.cut_tsc = call_latency_read_tsc(call->worker);
 	call_turn_cut(call, now_ms);
+	/* Our own ears were quicker: nothing is left to flush. */
+	if (!call->downlink.flush_due)
+		call->latency.cut_tsc = 0;
 	history_end_turn(&call->history);
 	call_tools_caller(call, now_ms);
 	call_report_turn_text(call);
@@ -64,14 +70,16 @@ static void on_audio(struct call *call, const struct gemini_message *m, uint64_t
 {
 	struct worker *worker = call->worker;
 
-	if (!call->downlink.speaking && call->audio_us == 0)
-		call->audio_us = vl_clock_us();
+	bool first = call_latency_is_first(call);
+
 	call_turn_audio_comes(call, now_ms);
 	for (uint32_t i = 0; i < m->audio_count; i++)
 		if (downlink_audio(&call->downlink, m->audio[i].base64, m->audio[i].len, now_ms, &worker->stats) != 0) {
 			stats_add(&worker->stats.messages_bad, 1);
 			vl_log_warning("call %s user %s: audio that cannot be taken", call->uuid, call->user->name);
 		}
+	if (first)
+		call->latency.audio_tsc = call_latency_read_tsc(worker);
 	call_play(call, now_ms);
 	if (call->attached)
 		vl_ring_publish(&worker->channel.down[call->lcore]);

@@ -52,7 +52,7 @@ void call_turn_cut(struct call *call, uint64_t now_ms)
 	stats_add(&call->worker->stats.interruptions, 1);
 	downlink_interrupted(&call->downlink, now_ms, &call->worker->stats);
 	voice_activity_flushed(&call->voice, now_ms);
-	call->audio_us = 0;
+	call->latency.audio_tsc = 0;
 	/* At once, not with the next tick: the caller is talking. */
 	play_now(call, now_ms);
 }

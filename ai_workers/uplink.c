@@ -311,6 +311,11 @@ size_t uplink_message_samples(const struct uplink *u)
 	return (size_t)u->config.message_ms * UPLINK_SAMPLES_PER_MS;
 }
 
+void uplink_ready(struct uplink *u)
+{
+	u->backlog = u->queue.len >= uplink_message_samples(u);
+}
+
 bool uplink_due(const struct uplink *u, uint64_t now_ms)
 {
 	return u->queue.len >= uplink_message_samples(u) && now_ms >= u->next_message_ms;
@@ -320,13 +325,19 @@ uint64_t uplink_take(struct uplink *u, int16_t *pcm, uint64_t now_ms)
 {
 	uint8_t bytes[UPLINK_MESSAGE_MS_MAX * UPLINK_SAMPLES_PER_MS];
 	size_t samples = uplink_message_samples(u);
-	uint64_t tsc;
+	bool backlog = u->backlog;
 
 	byte_queue_pop(&u->queue, bytes, samples);
 	vl_g711_decode(u->config.law, bytes, pcm, samples);
 	u->next_message_ms = now_ms + u->config.message_ms / 2;
-	tsc = u->queue.len < BLOCK ? u->last_tsc : 0; /* a backlog's age says nothing about the path */
-	return tsc;
+	if (u->queue.len < BLOCK)
+		u->backlog = false;
+	return backlog ? 0 : u->last_tsc;
+}
+
+uint64_t uplink_behind_us(const struct uplink *u)
+{
+	return u->queue.len * 1000u / UPLINK_SAMPLES_PER_MS;
 }
 
 bool uplink_take_end(struct uplink *u)

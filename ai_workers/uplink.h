@@ -64,6 +64,7 @@ struct uplink {
 	uint64_t waiting_since_ms; /* when the gap at the front was seen */
 	bool started, held, streaming;
 	bool end_due;		 /* audioStreamEnd is to be sent */
+	bool backlog;		 /* what is queued has waited for a session, so its age says nothing about the path */
 	uint32_t ssrc;		 /* of the stream */
 	uint16_t next_seq;	 /* expected */
 	uint32_t next_timestamp; /* expected, of the next voice sample */
@@ -98,11 +99,18 @@ size_t uplink_message_samples(const struct uplink *uplink);
 /* Whether a message is due at `now_ms`; only asked while the session is ready. Worker loop. */
 bool uplink_due(const struct uplink *uplink, uint64_t now_ms);
 
+/* A session is ready, the first or the next: what is queued now has waited for it. Worker loop. */
+void uplink_ready(struct uplink *uplink);
+
 /*
- * Take one message, uplink_message_samples() of 8 kHz PCM; uplink_due() was true. Worker loop. Returns the arrival tsc of its
- * newest payload, 0: silence.
+ * Take one message, uplink_message_samples() of 8 kHz PCM; uplink_due() was true. Worker loop. Returns the arrival tsc of the newest
+ * payload in the queue, which came uplink_behind_us() after the message's last sample; 0 when that is silence, or the message is of
+ * what waited for the session.
  */
 uint64_t uplink_take(struct uplink *uplink, int16_t *pcm, uint64_t now_ms);
+
+/* How long the caller spoke on behind the message just taken, microseconds: what is left in the queue. Worker loop. */
+uint64_t uplink_behind_us(const struct uplink *uplink);
 
 /* Whether audioStreamEnd is to be sent now; true once. Worker loop, when uplink_due() is false. */
 bool uplink_take_end(struct uplink *uplink);

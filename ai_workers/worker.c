@@ -21,6 +21,7 @@
 #include "reload.h"
 #include "stats.h"
 #include "token_source.h"
+#include "tsc.h"
 
 #define TICK_MS		     5u
 #define PUBLISH_MS	     250u
@@ -399,6 +400,7 @@ static void on_turn(uv_prepare_t *prepare)
 		if (took_us > atomic_load_explicit(&w->stats.loop_longest_us, memory_order_relaxed))
 			atomic_store_explicit(&w->stats.loop_longest_us, took_us, memory_order_relaxed);
 	}
+	w->turn_tsc = tsc_now();
 	w->turn_ns = now_ns;
 	w->slept_ns = slept_ns;
 	w->cpu_us = used_us;

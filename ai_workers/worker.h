@@ -53,6 +53,7 @@ struct worker {
 	size_t by_index_count;
 	unsigned int call_count;
 	bool ticking, stopping;
+	uint64_t turn_tsc;	    /* the loop's present turn began, 0: none yet */
 	uint64_t turn_ns, slept_ns; /* when the loop's present turn began; what polls had slept by then */
 	uint64_t cpu_us;	    /* what the thread had computed by then */
 	uint64_t turn_cpu_us;	    /* in the turn before */

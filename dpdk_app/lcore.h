@@ -87,10 +87,9 @@ struct lcore_counters {
 
 struct lcore_latency {
 	struct vl_histogram
-		flush_to_silence_us; /* `interrupted` read by the worker to the flush: no packet of the old turn is sent after it */
-	struct vl_histogram
-		message_to_rtp_us;	   /* message read by the worker to the RTP packet of its first frame in a talkspurt */
-	struct vl_histogram beat_error_us; /* a frame's distance from its ideal time */
+		flush_to_silence_us; /* `interrupted` at the worker to the flush: no packet of the old turn is sent after it */
+	struct vl_histogram message_to_rtp_us; /* an answer's first audio message at the worker to its first RTP packet */
+	struct vl_histogram beat_error_us;     /* a frame's distance from its ideal time */
 };
 
 struct lcore {

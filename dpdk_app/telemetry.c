@@ -338,6 +338,45 @@ static int show_latency(struct dataplane *dataplane, const char *params, struct 
 	return 0;
 }
 
+/* One distribution over all lcores or workers, bucket by bucket: { upper edge: values }, those without a value left out. */
+static int show_buckets(struct dataplane *dataplane, const char *params, struct rte_tel_data *to)
+{
+	static struct vl_histogram merged; /* under the lock */
+	bool found = false;
+	char edge[16];
+
+	memset(&merged, 0, sizeof(merged));
+#define X(name, unit, meaning)                                                            \
+	if (params != NULL && strcmp(params, #name) == 0) {                               \
+		found = true;                                                             \
+		for (unsigned int i = 0; i < dataplane->lcore_count; i++)                 \
+			vl_histogram_merge(&merged, &dataplane->lcores[i]->latency.name); \
+	}
+	TELEMETRY_LCORE_HISTOGRAMS(X)
+#undef X
+#define X(name, unit, meaning)                                                              \
+	if (params != NULL && strcmp(params, #name) == 0) {                                 \
+		found = true;                                                               \
+		for (unsigned int slot = 0; slot < WORKERS_SLOTS; slot++) {                 \
+			const struct worker *worker = workers_at(dataplane->workers, slot); \
+                                                                                            \
+			if (worker != NULL)                                                 \
+				vl_histogram_merge(&merged, &worker->channel.stats->name);  \
+		}                                                                           \
+	}
+	VL_WORKER_HISTOGRAMS(X)
+#undef X
+	if (!found)
+		return -ENOENT;
+	rte_tel_data_start_dict(to);
+	for (uint32_t i = 0; i < VL_HISTOGRAM_BUCKETS; i++) {
+		snprintf(edge, sizeof(edge), "%u", vl_histogram_upper_edge(i));
+		if (LOAD(merged.buckets[i]) != 0)
+			add_u64(to, edge, LOAD(merged.buckets[i]));
+	}
+	return 0;
+}
+
 static const struct {
 	const char *name, *help;
 	int (*show)(struct dataplane *dataplane, const char *params, struct rte_tel_data *to);
@@ -349,6 +388,7 @@ static const struct {
 	{"/voxlane/lcore/usage", "Counters of the packet lcores. No parameters", show_lcores},
 	{"/voxlane/worker/list", "Workers. Parameter: a worker's name for everything about it", show_workers},
 	{"/voxlane/latency", "Latency distributions. Parameter: lcore index or worker name; none: merged", show_latency},
+	{"/voxlane/latency/buckets", "One latency distribution in full. Parameter: its name", show_buckets},
 };
 
 static int answer(const char *command, const char *params, struct rte_tel_data *to)

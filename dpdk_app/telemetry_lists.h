@@ -19,9 +19,9 @@
 	X(total_tsc, "cycles", "all time of the loop")
 
 /* Histograms of one packet lcore: X(field of struct lcore_latency, "unit", "meaning") */
-#define TELEMETRY_LCORE_HISTOGRAMS(X)                                                                         \
-	X(flush_to_silence_us, "us", "`interrupted` read by the worker to the flush of the old turn's audio") \
-	X(message_to_rtp_us, "us", "model audio read by the worker to the RTP packet of its first frame")     \
+#define TELEMETRY_LCORE_HISTOGRAMS(X)                                                                                           \
+	X(flush_to_silence_us, "us", "`interrupted` at the worker to the flush, behind which nothing of the old turn is sent")  \
+	X(message_to_rtp_us, "us", "an answer's first audio message at the worker to its first RTP packet, prebuffer included") \
 	X(beat_error_us, "us", "distance of a playout packet from its ideal time")
 
 /* Counters of the control thread: X(field of struct control_counters, "unit", "meaning") */

@@ -51,7 +51,8 @@ struct vl_record {
 	uint16_t seq;	      /* AUDIO: RTP sequence number */
 	uint8_t payload_type; /* AUDIO: RTP payload type */
 	uint8_t flags;	      /* VL_RECORD_F_* */
-	uint64_t tsc;	      /* AUDIO: arrival; FLUSH: when `interrupted` was read; FRAME: when its message was read */
+	uint64_t
+		tsc; /* AUDIO: arrival; FLUSH: when `interrupted` could be read; FRAME that begins an answer: when its message could */
 	uint8_t payload[];
 };
 _Static_assert(sizeof(struct vl_record) == 32, "a record header is half an element");

@@ -16,7 +16,7 @@ static uint32_t bucket_of(uint32_t value)
 	return (shift << VL_HISTOGRAM_SUB_BITS) + (value >> shift);
 }
 
-static uint32_t bucket_upper_edge(uint32_t bucket)
+uint32_t vl_histogram_upper_edge(uint32_t bucket)
 {
 	uint32_t group = bucket >> VL_HISTOGRAM_SUB_BITS;
 
@@ -80,7 +80,7 @@ uint32_t vl_histogram_percentile(const struct vl_histogram *histogram, double fr
 	for (uint32_t i = 0; i < last; i++) {
 		seen += counts[i];
 		if (seen > 0 && seen >= fraction * total)
-			return bucket_upper_edge(i);
+			return vl_histogram_upper_edge(i);
 	}
-	return bucket_upper_edge(last);
+	return vl_histogram_upper_edge(last);
 }

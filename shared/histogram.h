@@ -23,6 +23,9 @@ void vl_histogram_add(struct vl_histogram *histogram, uint64_t value);
 /* Add every count of `from` to `to`. The owner of `to`. */
 void vl_histogram_merge(struct vl_histogram *to, const struct vl_histogram *from);
 
+/* Highest value that counts in bucket number `bucket` < VL_HISTOGRAM_BUCKETS. Any thread. */
+uint32_t vl_histogram_upper_edge(uint32_t bucket);
+
 /* Number of values counted. Any thread. */
 uint64_t vl_histogram_count(const struct vl_histogram *histogram);
 

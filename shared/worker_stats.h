@@ -50,7 +50,8 @@
 /* X(name, "unit", "meaning") */
 #define VL_WORKER_HISTOGRAMS(X)                                                                                  \
 	X(rtp_to_websocket_us, "us", "arrival of a message's last RTP packet to its websocket write")            \
-	X(message_to_ring_us, "us", "model audio message complete to its first frame in the downlink ring")      \
+	X(message_to_ring_us, "us",                                                                              \
+		"an answer's first audio message to its first frame in the downlink ring, prebuffer included")   \
 	X(response_ms, "ms", "end of the caller's speech to the first frame of the answer handed over")          \
 	X(dial_us, "us", "start of the dial to setupComplete")                                                   \
 	X(turn_to_dial_us, "us", "wish to dial to its turn")                                                     \

@@ -341,6 +341,8 @@ class DataPlane(SmokeCase):
         self.assertEqual((short["worker"], short["calls_given"]), ("worker-1", 1))
         self.assertEqual(ask("/voxlane/worker/list,worker-1")["link_calls_opened"], 1)
         self.assertIn("p999", ask("/voxlane/latency")["beat_error_us"])
+        self.assertGreater(sum(ask("/voxlane/latency/buckets,beat_error_us").values()), 0)
+        self.assertIsNone(ask("/voxlane/latency/buckets,nothing"))
         self.assertIn("dial_us", ask("/voxlane/latency,worker-1"))
         self.assertIn("beat_error_us", ask("/voxlane/latency,0"))
 

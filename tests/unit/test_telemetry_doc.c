@@ -81,7 +81,7 @@ END_TEST
 START_TEST(test_telemetry_page_has_every_command)
 {
 	static const char *const commands[] = {"/voxlane/info", "/voxlane/session/list", "/voxlane/session/info",
-		"/voxlane/drops", "/voxlane/lcore/usage", "/voxlane/worker/list", "/voxlane/latency"};
+		"/voxlane/drops", "/voxlane/lcore/usage", "/voxlane/worker/list", "/voxlane/latency", "/voxlane/latency/buckets"};
 	char *page = read_page("telemetry.md");
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

@@ -300,6 +300,40 @@ START_TEST(test_uplink_message)
 }
 END_TEST
 
+/* What is sent late counts with its whole age, but not what waited for a session. */
+START_TEST(test_uplink_age)
+{
+	int16_t pcm[320];
+
+	for (uint32_t n = 0; n < 5; n++)
+		packet(n, 10);
+	ck_assert_uint_eq(uplink_take(&uplink, pcm, now), 5); /* the newest that came, */
+	ck_assert_uint_eq(uplink_behind_us(&uplink), 60000);  /* 60 ms after what was taken */
+	now += 40;
+	ck_assert_uint_eq(uplink_take(&uplink, pcm, now), 5);
+	ck_assert_uint_eq(uplink_behind_us(&uplink), 20000);
+	packet(5, 10);
+	packet(6, 10);
+	packet(7, 10);
+	uplink_ready(&uplink); /* after a gap */
+	now += 40;
+	ck_assert_uint_eq(uplink_take(&uplink, pcm, now), 0);
+	now += 40;
+	ck_assert_uint_eq(uplink_take(&uplink, pcm, now), 0);
+	packet(8, 10);
+	packet(9, 10);
+	now += 40;
+	ck_assert_uint_eq(uplink_take(&uplink, pcm, now), 10);
+	ck_assert_uint_eq(uplink_behind_us(&uplink), 0);
+	/* Ready at once: nothing has waited. */
+	packet(10, 10);
+	uplink_ready(&uplink);
+	packet(11, 10);
+	now += 40;
+	ck_assert_uint_eq(uplink_take(&uplink, pcm, now), 12);
+}
+END_TEST
+
 /* Payloads of any size and garbage numbers: nothing but bounded memory. */
 START_TEST(test_uplink_hostile)
 {
@@ -332,7 +366,7 @@ int main(void)
 		test_uplink_window_full, test_uplink_jump, test_uplink_new_stream);
 	unit_add_fixture(suite, "gaps", begin, end, test_uplink_loss_is_concealed, test_uplink_not_audio, test_uplink_suppressed,
 		test_uplink_stream_ends, test_uplink_hold);
-	unit_add_fixture(suite, "pace", begin, end, test_uplink_first_words, test_uplink_message);
+	unit_add_fixture(suite, "pace", begin, end, test_uplink_first_words, test_uplink_message, test_uplink_age);
 	unit_add_fixture(suite, "hostile", begin, end, test_uplink_hostile);
 	return unit_run(suite);
 }

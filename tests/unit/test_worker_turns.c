@@ -13,7 +13,9 @@
 #include "ai_workers/call.h"
 #include "ai_workers/call_gate.h"
 #include "ai_workers/call_message.h"
+#include "ai_workers/call_turn.h"
 #include "ai_workers/endpoint.h"
+#include "ai_workers/tsc.h"
 #include "shared/base64.h"
 
 #define START_MS 1000000u
@@ -33,6 +35,8 @@ static char states[1024], events[8192];
 static struct vl_channel plane;
 static uint8_t queue[32];
 static unsigned int queued, turn, marked, drops;
+static uint64_t frame_stamps[8], flush_stamp; /* of frames, those that have one */
+static unsigned int stamp_count;
 static bool mark;
 static char heard[6000]; /* 20 ms each: '-' silence, else the model's */
 static unsigned int heard_count;
@@ -161,7 +165,8 @@ static void begin(void)
 
 	ck_assert_int_ge(fd, 0);
 	now = START_MS;
-	queued = turn = marked = drops = heard_count = 0;
+	queued = turn = marked = drops = heard_count = stamp_count = 0;
+	flush_stamp = 0;
 	mark = caller_speaks = false;
 	texts[0] = states[0] = events[0] = '\0';
 	seq = 0;
@@ -220,6 +225,7 @@ static void take_records(void)
 			turn = r.turn;
 			queued = 0;
 			mark = false;
+			flush_stamp = r.tsc;
 		} else if (r.turn != turn) {
 			drops++;
 		} else if (r.type == VL_RECORD_MARK) {
@@ -227,6 +233,8 @@ static void take_records(void)
 			marked = r.turn;
 		} else {
 			ck_assert_uint_lt(queued, 16);
+			if (r.tsc != 0)
+				frame_stamps[stamp_count++ % 8] = r.tsc;
 			queue[queued++] = 1;
 		}
 		vl_ring_release(&plane.down[0]);
@@ -324,6 +332,53 @@ START_TEST(test_turns_response)
 	pass(1000);
 	ck_assert_ptr_nonnull(strstr(events, "{\"number\":1,\"caller_from_ms_ago\":30"));
 	ck_assert_ptr_nonnull(strstr(events, "\"response_ms\":15"));
+}
+END_TEST
+
+/* The loop's turn began at this time, and its poll slept not at all. */
+static uint64_t new_turn(void)
+{
+	return worker.turn_tsc = tsc_now();
+}
+
+/*
+ * Latency is counted from when a message could be read, of the one that begins an answer and the one that cuts it, and of no
+ * other: what comes late of an answer that was cut does not count for the next.
+ */
+START_TEST(test_turns_stamps)
+{
+	uint64_t began, cut;
+
+	ck_assert_int_eq(uv_loop_init(&worker.loop), 0);
+	worker.tsc_hz = 1000000000;
+	pass(1000);
+	began = new_turn();
+	model_says(500);
+	new_turn();
+	model_says(500);
+	pass(200);
+	ck_assert_uint_eq(stamp_count, 1);
+	ck_assert_uint_eq(frame_stamps[0], began);
+	ck_assert_uint_eq(vl_histogram_count(&worker.stats.message_to_ring_us), 1);
+	cut = new_turn();
+	message("{\"serverContent\":{\"interrupted\":true}}");
+	take_records();
+	ck_assert_uint_eq(flush_stamp, cut);
+	new_turn();
+	model_says(500);
+	pass(300);
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	began = new_turn();
+	model_says(500);
+	pass(200);
+	ck_assert_uint_eq(stamp_count, 2);
+	ck_assert_uint_eq(frame_stamps[1], began);
+	/* Nobody said `interrupted`, so the flush counts from itself. */
+	cut = new_turn();
+	call_turn_cut(call, now);
+	take_records();
+	ck_assert_uint_gt(flush_stamp, cut);
+	uv_loop_close(&worker.loop);
 }
 END_TEST
 
@@ -555,9 +610,9 @@ int main(void)
 	Suite *suite = suite_create("worker_turns");
 	TCase *excuses = tcase_create("excuses");
 
-	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_phantom,
-		test_turns_interrupted, test_turns_mute, test_turns_never_answered, test_turns_response_over_a_loss,
-		test_turns_tail);
+	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_stamps,
+		test_turns_phantom, test_turns_interrupted, test_turns_mute, test_turns_never_answered,
+		test_turns_response_over_a_loss, test_turns_tail);
 	tcase_add_checked_fixture(excuses, begin, end);
 	tcase_add_loop_test(excuses, test_turns_not_mute, 0, 4);
 	suite_add_tcase(suite, excuses);
