@@ -50,6 +50,8 @@ struct call {
 	bool caller_text_open, model_text_open;			      /* more of it is to come */
 	bool ended_by_model;					      /* it said goodbye and called end_call */
 	struct call_record *record;				      /* call_records.c; NULL: none is kept */
+	uint32_t journal_bytes, journal_squeezed; /* size of its file in the journal, and after it was last squeezed */
+	bool journal_full;			  /* it takes no more notes */
 
 	uint32_t digits_sent;	    /* keys handed to its lcore */
 	struct tool_request *tools; /* functions its model asked for (tool_requests.h) */

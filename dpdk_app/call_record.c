@@ -524,6 +524,9 @@ void call_record_add(struct call_record *record, enum call_record_note note, con
 	case CALL_RECORD_EVENT:
 		add_event(record, body, at_ms);
 		break;
+	case CALL_RECORD_FULL:
+		record->truncated = true;
+		break;
 	case CALL_RECORD_NOTE_COUNT:
 		break;
 	}

@@ -24,12 +24,13 @@
 #define CALL_RECORD_TIMES_MAX	1024u /* response times for the median; later ones count for the maximum only */
 
 /* X(IDENTIFIER, "word of the journal") */
-#define CALL_RECORD_NOTES(X)                                                                   \
-	X(BOUND, "bound")	    /* the caller's stream was locked: "bound" */              \
-	X(WORKER, "worker")	    /* another one holds it: "worker", or null and "reason" */ \
-	X(STATE, "state")	    /* of the conversation, as the worker reported it */       \
-	X(TRANSCRIPT, "transcript") /* the same */                                             \
-	X(EVENT, "event")	    /* the same; a turn with the times that call_times_turn() gives */
+#define CALL_RECORD_NOTES(X)                                                                           \
+	X(BOUND, "bound")	    /* the caller's stream was locked: "bound" */                      \
+	X(WORKER, "worker")	    /* another one holds it: "worker", or null and "reason" */         \
+	X(STATE, "state")	    /* of the conversation, as the worker reported it */               \
+	X(TRANSCRIPT, "transcript") /* the same */                                                     \
+	X(EVENT, "event")	    /* the same; a turn with the times that call_times_turn() gives */ \
+	X(FULL, "full")		    /* what came later is not among the notes; of a lost call only */
 
 enum call_record_note {
 #define X(identifier, word) CALL_RECORD_##identifier,

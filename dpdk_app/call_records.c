@@ -18,6 +18,10 @@
 #define QUEUE_BYTES   (64u << 20)
 #define STOP_WAIT_MS  5000u
 #define REPORT_MS     1000u
+#define SQUEEZE_BYTES (32u << 10)
+
+/* Of one call in the journal: an hour of talk is about a third of it. */
+#define CALL_JOURNAL_MAX (1u << 20)
 
 struct call_records {
 	struct record_journal *journal;
@@ -63,7 +67,7 @@ static void journal_failed(struct call_records *records, const char *uuid, int e
 }
 
 /* {"at_ms": n, WORD: body} */
-static void journal_note(struct call_records *records, const char *uuid, uint64_t at_ms, const char *word, const cJSON *body)
+static void write_note(struct call_records *records, struct call *call, uint64_t at_ms, const char *word, const cJSON *body)
 {
 	cJSON *note = cJSON_CreateObject();
 	char *text;
@@ -77,13 +81,47 @@ static void journal_note(struct call_records *records, const char *uuid, uint64_
 	if (text != NULL) {
 		len = strlen(text);
 		text[len] = '\n'; /* in the place of the NUL: a length is all that is needed */
-		result = record_journal_append(records->journal, uuid, text, len + 1);
+		result = record_journal_append(records->journal, call->uuid, text, len + 1);
+		if (result == 0)
+			call->journal_bytes += (uint32_t)(len + 1);
 	}
 	cJSON_free(text);
 	if (result < 0)
-		journal_failed(records, uuid, -result);
+		journal_failed(records, call->uuid, -result);
 	else
 		records->journal_error = 0;
+}
+
+/* A journal that grew by SQUEEZE_BYTES may have notes that nobody needs. */
+static void squeeze(struct call_records *records, struct call *call)
+{
+	ssize_t size = record_journal_squeeze(records->journal, call->uuid);
+
+	if (size < 0)
+		journal_failed(records, call->uuid, (int)-size);
+	else
+		call->journal_bytes = (uint32_t)size;
+	call->journal_squeezed = call->journal_bytes;
+}
+
+/* Memory is everybody's: what one call, or the worker that reports of it, may take of it has an end. */
+static void journal_note(struct call_records *records, struct call *call, uint64_t at_ms, const char *word, const cJSON *body)
+{
+	cJSON *nothing;
+
+	if (call->journal_full)
+		return;
+	write_note(records, call, at_ms, word, body);
+	if (call->journal_bytes > call->journal_squeezed + SQUEEZE_BYTES)
+		squeeze(records, call);
+	if (call->journal_bytes <= CALL_JOURNAL_MAX)
+		return;
+	nothing = cJSON_CreateObject();
+	write_note(records, call, at_ms, call_record_word(CALL_RECORD_FULL), nothing);
+	cJSON_Delete(nothing);
+	call->journal_full = true;
+	records->counts.journal_full++;
+	vl_log_warning("session %s: its journal has %u KiB and takes no more notes", call->uuid, CALL_JOURNAL_MAX >> 10);
 }
 
 /* Hand a finished record over to journal and writer, either of which is enough. */
@@ -116,14 +154,15 @@ static bool replay(const char *line, size_t len, struct call_record **record)
 }
 
 /* The record of a call whose end nobody saw; NULL when its journal says nothing. */
-static char *lost_line(const char *text)
+static char *lost_line(const char *text, size_t len)
 {
+	const char *const behind = text + len;
 	struct call_record *record = NULL;
 	cJSON *end = cJSON_CreateObject();
 	char *line = NULL;
 
-	for (const char *next; *text != '\0'; text = next) {
-		next = strchr(text, '\n') + 1; /* the journal ends with one */
+	for (const char *next; text < behind; text = next) {
+		next = (const char *)memchr(text, '\n', (size_t)(behind - text)) + 1; /* the journal ends with one */
 		replay(text, (size_t)(next - text), &record);
 	}
 	cJSON_AddStringToObject(end, "end", "lost");
@@ -145,10 +184,16 @@ static void recover(struct call_records *records)
 	while (record_journal_next(records->journal, &walk, false, uuid)) {
 		size_t len;
 		char *text = record_journal_read(records->journal, uuid, false, &len);
+		int error = errno;
 		const char *last = text != NULL ? record_journal_last_line(text, len) : NULL;
 		bool ended = last != NULL && strncmp(last, begin, strlen(begin)) == 0; /* killed before the file was renamed */
-		char *line = ended ? NULL : text != NULL ? lost_line(text) : NULL;
+		char *line = ended || text == NULL ? NULL : lost_line(text, len);
 
+		if (text == NULL) {
+			vl_log_error(
+				"session %s: its journal cannot be read: %s; it stays for the next start", uuid, strerror(error));
+			continue;
+		}
 		if (ended || line != NULL) {
 			int result = record_journal_done(records->journal, uuid, line, line != NULL ? strlen(line) : 0);
 
@@ -162,6 +207,8 @@ static void recover(struct call_records *records)
 		free(line);
 		free(text);
 	}
+	if (errno != 0)
+		vl_log_error("the journal of call records cannot be read: %s", strerror(errno));
 	if (records->counts.recovered > 0)
 		vl_log_always("%u calls of a data plane that ended without a word: their records say \"lost\"",
 			(unsigned int)records->counts.recovered);
@@ -236,21 +283,21 @@ void call_records_begin(struct dataplane *dataplane, struct call *call)
 	event_add_endpoint(begin, "remote", &call->signalled);
 	cJSON_AddNumberToObject(begin, "created_unix_ms", (double)unix_ms());
 	call->record = call_record_new(begin);
-	journal_note(records, call->uuid, 0, "begin", begin);
+	journal_note(records, call, 0, "begin", begin);
 	cJSON_Delete(begin);
 }
 
-void call_records_note(struct dataplane *dataplane, const struct call *call, enum call_record_note note, const cJSON *body)
+void call_records_note(struct dataplane *dataplane, struct call *call, enum call_record_note note, const cJSON *body)
 {
 	if (call->record == NULL)
 		return;
 	if (note == CALL_RECORD_EVENT && !call_record_uses_event(cJSON_GetObjectItemCaseSensitive(body, "event")->valuestring))
 		return;
 	call_record_add(call->record, note, body, age_ms(dataplane, call));
-	journal_note(dataplane->records, call->uuid, age_ms(dataplane, call), call_record_word(note), body);
+	journal_note(dataplane->records, call, age_ms(dataplane, call), call_record_word(note), body);
 }
 
-void call_records_bound(struct dataplane *dataplane, const struct call *call)
+void call_records_bound(struct dataplane *dataplane, struct call *call)
 {
 	struct endpoint from = {.address = call->flow.remote, .port = call->flow.remote_port};
 	cJSON *body, *bound;
@@ -264,7 +311,7 @@ void call_records_bound(struct dataplane *dataplane, const struct call *call)
 	cJSON_Delete(body);
 }
 
-void call_records_worker(struct dataplane *dataplane, const struct call *call, const char *name, const char *reason)
+void call_records_worker(struct dataplane *dataplane, struct call *call, const char *name, const char *reason)
 {
 	cJSON *body;
 

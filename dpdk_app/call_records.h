@@ -14,7 +14,8 @@ struct call_records;
 /* X(name, "unit", "meaning") */
 #define CALL_RECORDS_COUNTERS(X)                                                                                \
 	X(recovered, "records", "records made of the journal for calls that a data plane before this one lost") \
-	X(journal_errors, "notes", "notes and records that the journal could not take")
+	X(journal_errors, "notes", "notes and records that the journal could not take")                         \
+	X(journal_full, "calls", "calls whose journal reached its size; if they are lost, their records end there")
 
 /* Every counter of records, for telemetry. */
 struct call_records_counts {
@@ -37,13 +38,13 @@ void call_records_stop(struct dataplane *dataplane);
 void call_records_begin(struct dataplane *dataplane, struct call *call);
 
 /* Its flow was locked or re-locked. */
-void call_records_bound(struct dataplane *dataplane, const struct call *call);
+void call_records_bound(struct dataplane *dataplane, struct call *call);
 
 /* A worker took it; or, with a NULL `name`, it lost the one it had. */
-void call_records_worker(struct dataplane *dataplane, const struct call *call, const char *name, const char *reason);
+void call_records_worker(struct dataplane *dataplane, struct call *call, const char *name, const char *reason);
 
 /* A worker's message about it. */
-void call_records_note(struct dataplane *dataplane, const struct call *call, enum call_record_note note, const cJSON *body);
+void call_records_note(struct dataplane *dataplane, struct call *call, enum call_record_note note, const cJSON *body);
 
 /* It is about to end: make its record, while everything about it is still there. */
 void call_records_end(struct dataplane *dataplane, struct call *call, const char *reason);

@@ -15,9 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MAX  (16u << 20) /* of one call; the control thread writes far less */
-#define NAME_SIZE (CALL_UUID_SIZE + 8)
-#define SUFFIX	  ".done"
+#include "record_squeeze.h"
+
+#define FILE_MAX   (16u << 20) /* of one call; the control thread writes far less */
+#define RECORD_MAX (1u << 20)  /* of a record; call_record.h bounds it to a fraction */
+#define NAME_SIZE  (CALL_UUID_SIZE + 8)
+#define SUFFIX	   ".done"
 
 struct record_journal {
 	int directory;
@@ -141,12 +144,17 @@ bool record_journal_next(struct record_journal *journal, struct record_journal_w
 		int fd = openat(journal->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
 
-		if (fd >= 0 && stream == NULL)
+		if (fd >= 0 && stream == NULL) {
 			close(fd);
+			errno = ENOMEM;
+		}
 		*walk = stream != NULL ? malloc(sizeof(**walk)) : NULL;
 		if (*walk == NULL) {
+			int error = errno;
+
 			if (stream != NULL)
 				closedir(stream);
+			errno = error;
 			return false;
 		}
 		(*walk)->stream = stream;
@@ -161,39 +169,112 @@ bool record_journal_next(struct record_journal *journal, struct record_journal_w
 	closedir((*walk)->stream);
 	free(*walk);
 	*walk = NULL;
+	errno = 0;
 	return false;
+}
+
+/* `size` bytes from `offset`. Returns what is there, or -errno. */
+static ssize_t read_all(int fd, char *text, size_t size, off_t offset)
+{
+	size_t got = 0;
+
+	while (got < size) {
+		ssize_t n = pread(fd, text + got, size - got, offset + (off_t)got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
+/* See record_journal_read(); `fd` is the file. */
+static char *read_text(int fd, bool done, size_t *len)
+{
+	struct stat status;
+	char *text = NULL;
+	ssize_t got = 0;
+	size_t size;
+
+	if (fstat(fd, &status) < 0)
+		return NULL;
+	size = (size_t)status.st_size;
+	if (!S_ISREG(status.st_mode))
+		errno = EINVAL;
+	else if (!done && size > FILE_MAX)
+		errno = EFBIG;
+	else
+		text = malloc((done && size > RECORD_MAX ? RECORD_MAX : size) + 1);
+	if (text == NULL)
+		return NULL;
+	if (done && size > RECORD_MAX)
+		got = read_all(fd, text, RECORD_MAX, status.st_size - RECORD_MAX);
+	else
+		got = read_all(fd, text, size, 0);
+	if (got < 0) {
+		free(text);
+		errno = (int)-got;
+		return NULL;
+	}
+	while (got > 0 && text[got - 1] != '\n')
+		got--;
+	text[got] = '\0';
+	*len = (size_t)got;
+	return text;
 }
 
 char *record_journal_read(struct record_journal *journal, const char *uuid, bool done, size_t *len)
 {
-	char name[NAME_SIZE], *text = NULL;
-	int fd = openat(journal->directory, file_name(name, uuid, done), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct stat status;
-	size_t got = 0;
+	char name[NAME_SIZE], *text;
+	int fd = openat(journal->directory, file_name(name, uuid, done), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), error;
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == ELOOP)
+			errno = EINVAL;
 		return NULL;
-	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= FILE_MAX)
-		text = malloc((size_t)status.st_size + 1);
-	else
-		errno = EINVAL;
-	while (text != NULL && got < (size_t)status.st_size) {
-		ssize_t n = read(fd, text + got, (size_t)status.st_size - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		got += (size_t)n;
 	}
+	text = read_text(fd, done, len);
+	error = errno;
 	close(fd);
-	if (text == NULL)
-		return NULL;
-	while (got > 0 && text[got - 1] != '\n')
-		got--;
-	text[got] = '\0';
-	*len = got;
+	errno = error;
 	return text;
+}
+
+/* Under a name that no walk sees: a kill leaves the old file, and perhaps this one, which the next squeeze begins again. */
+static int replace(struct record_journal *journal, const char *uuid, const char *text, size_t len)
+{
+	char name[NAME_SIZE], fresh[NAME_SIZE];
+	int fd, result;
+
+	snprintf(fresh, sizeof(fresh), "%.*s.new", CALL_UUID_SIZE - 1, uuid);
+	fd = openat(journal->directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	result = write_all(fd, text, len);
+	close(fd);
+	if (result == 0 && renameat(journal->directory, fresh, journal->directory, file_name(name, uuid, false)) < 0)
+		result = -errno;
+	if (result < 0)
+		unlinkat(journal->directory, fresh, 0);
+	return result;
+}
+
+ssize_t record_journal_squeeze(struct record_journal *journal, const char *uuid)
+{
+	size_t len;
+	char *text = record_journal_read(journal, uuid, false, &len);
+	int result;
+
+	if (text == NULL)
+		return -errno;
+	len = record_squeeze(text, len);
+	result = replace(journal, uuid, text, len);
+	free(text);
+	return result < 0 ? result : (ssize_t)len;
 }
 
 const char *record_journal_last_line(const char *text, size_t len)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "../shared/json.h"
 #include "call.h"
@@ -36,6 +37,12 @@ int record_journal_append(struct record_journal *journal, const char *uuid, cons
 /* The call has ended and `line` is its record. Returns 0 or -errno: then the file says that the call is still up. */
 int record_journal_done(struct record_journal *journal, const char *uuid, const char *line, size_t len);
 
+/*
+ * Write a call's file anew without the notes that nobody needs (record_squeeze.h). Returns its new size, or -errno: then it is as it
+ * was.
+ */
+ssize_t record_journal_squeeze(struct record_journal *journal, const char *uuid);
+
 /* The record is safe, or the call never was: forget it. Any of the two threads for a call that is done. Returns whether it was there. */
 bool record_journal_remove(struct record_journal *journal, const char *uuid, bool done);
 
@@ -44,14 +51,16 @@ bool record_journal_has(struct record_journal *journal, const char *uuid);
 
 /*
  * Walk over the calls that are done, or over those that are up, in no order; at the start or, for those done, from the writer's
- * thread. `name` gets the UUID. `walk` begins as NULL. Returns false at the end, with everything freed.
+ * thread. `name` gets the UUID. `walk` begins as NULL. Returns false at the end, with everything freed
+ * and errno 0, or when it cannot begin, with errno.
  */
 struct record_journal_walk;
 bool record_journal_next(struct record_journal *journal, struct record_journal_walk **walk, bool done, char name[CALL_UUID_SIZE]);
 
 /*
- * The text of a call's file, NUL behind `*len` bytes, to be freed. A last line without newline, of a process killed in the middle
- * of it, is left out. NULL with errno.
+ * The text of a call's file, NUL behind `*len` bytes, to be freed; of a call that is done only its end, which has the record. A last
+ * line without newline, of a process killed in the middle of it, is left out. NULL with errno: EINVAL when it is no file, EFBIG when
+ * it is none of ours, else the file is as it was and may be read later.
  */
 char *record_journal_read(struct record_journal *journal, const char *uuid, bool done, size_t *len);
 

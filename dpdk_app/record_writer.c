@@ -72,6 +72,14 @@ static int write_line(struct record_writer *writer, const char *line, size_t len
 	return result;
 }
 
+static void count_error(struct record_writer *writer, int error)
+{
+	pthread_mutex_lock(&writer->lock);
+	writer->counts.errors++;
+	writer->counts.error = error;
+	pthread_mutex_unlock(&writer->lock);
+}
+
 static void sync_file(struct record_writer *writer)
 {
 	uint64_t start_us = vl_clock_us(), took_us;
@@ -93,6 +101,10 @@ static bool write_done(struct record_writer *writer, const char *uuid, bool only
 	const char *line = text != NULL ? record_journal_last_line(text, len) : NULL;
 	bool good = true, has;
 
+	if (text == NULL && errno != ENOENT && errno != EINVAL) {
+		count_error(writer, errno);
+		return false;
+	}
 	if (line != NULL) {
 		len -= (size_t)(line - text);
 		has = record_file_has(writer->file, line, len);
@@ -122,6 +134,10 @@ static bool write_all_done(struct record_writer *writer, bool only)
 	/* Walked to its end also when the disk is full: that frees it. */
 	while (record_journal_next(writer->journal, &walk, true, uuid))
 		good = good && write_done(writer, uuid, only);
+	if (errno != 0) {
+		count_error(writer, errno);
+		good = false;
+	}
 	return good;
 }
 
@@ -161,8 +177,7 @@ static bool write_first(struct record_writer *writer, struct record *record)
 
 	if (!written && write_line(writer, record->line, record->len) < 0)
 		return false;
-	if (record->journaled)
-		record_journal_remove(writer->journal, record->uuid, true);
+	record_journal_remove(writer->journal, record->uuid, record->journaled);
 	pthread_mutex_lock(&writer->lock);
 	DL_DELETE(writer->first, record);
 	writer->bytes -= record->len;

@@ -21,7 +21,7 @@ struct record_writer;
 	X(waiting, "records", "records in memory that wait for the file")                                    \
 	X(overflowed, "records", "records that found the queue in memory full and were left to the journal") \
 	X(lost, "records", "records that neither the queue nor the journal could take")                      \
-	X(errors, "errors", "failed writes to the file, each tried again")                                   \
+	X(errors, "errors", "failed writes to the file and reads of the journal, each tried again")          \
 	X(rotations, "files", "times the file was changed for a new one")                                    \
 	X(torn, "lines", "incomplete last lines found and closed off")                                       \
 	X(sync_longest_us, "us", "longest time the disk took to confirm what was written")
@@ -53,8 +53,8 @@ struct record_writer *record_writer_start(
 void record_writer_stop(struct record_writer *writer, uint32_t wait_ms);
 
 /*
- * Hand a record over; `line` is freed by the writer. `journaled`: the journal has it as done. Never waits for the disk. Control
- * thread.
+ * Hand a record over; `line` is freed by the writer. `journaled`: the journal has it as done; if not, the journal says that the call
+ * is still up, which the writer takes from it once the record is written. Never waits for the disk. Control thread.
  */
 void record_writer_put(struct record_writer *writer, const char *uuid, char *line, bool journaled);
 

@@ -13,7 +13,7 @@
 #include "tool_requests.h"
 
 /* For the call's record: a function was called, or a call of it is over. */
-static void record_call(struct dataplane *dataplane, const struct call *call, enum event event, const char *id, const cJSON *of)
+static void record_call(struct dataplane *dataplane, struct call *call, enum event event, const char *id, const cJSON *of)
 {
 	const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(of, "name"));
 	cJSON *note = cJSON_CreateObject(), *one = cJSON_CreateObject();
@@ -30,7 +30,7 @@ static void record_call(struct dataplane *dataplane, const struct call *call, en
 	cJSON_Delete(note);
 }
 
-static void record_end(struct dataplane *dataplane, const struct call *call, const struct tool_request *request, bool failed)
+static void record_end(struct dataplane *dataplane, struct call *call, const struct tool_request *request, bool failed)
 {
 	static const char *const events[] = {[TOOL_REQUEST_ANSWERED] = "tool_result",
 		[TOOL_REQUEST_CANCELLED] = "tool_cancelled",
@@ -44,7 +44,7 @@ static void record_end(struct dataplane *dataplane, const struct call *call, con
 	cJSON_Delete(note);
 }
 
-static void tell(struct dataplane *dataplane, const struct call *call, enum event event, const cJSON *message)
+static void tell(struct dataplane *dataplane, struct call *call, enum event event, const cJSON *message)
 {
 	cJSON *params;
 
@@ -71,7 +71,7 @@ bool tool_control_is_event(enum event event)
 	       event == EVENT_SESSION_TOOL_LOST;
 }
 
-static void answer(struct dataplane *dataplane, const struct call *call, const char *id, const cJSON *result, const char *error)
+static void answer(struct dataplane *dataplane, struct call *call, const char *id, const cJSON *result, const char *error)
 {
 	workers_tool_result(dataplane->workers, call->worker, call, id, result, error);
 }

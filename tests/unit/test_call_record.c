@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dpdk_app/call_record_usage.h"
+#include "dpdk_app/record_squeeze.h"
 #include "shared/json.h"
 #include "unit.h"
 
@@ -428,6 +429,93 @@ START_TEST(test_record_takes_anything)
 }
 END_TEST
 
+/* The record that whole lines of a journal make. */
+static char *replayed(const char *text, size_t len)
+{
+	struct call_record *record = new_record();
+	cJSON *end = cJSON_Parse("{\"end\":\"lost\",\"reason\":\"lost\"}");
+	char *line;
+
+	for (size_t at_byte = 0; at_byte < len;) {
+		const char *newline = memchr(text + at_byte, '\n', len - at_byte);
+		cJSON *tree = cJSON_ParseWithLength(text + at_byte, (size_t)(newline - text) - at_byte);
+		const cJSON *body = tree != NULL ? tree->child->next : NULL;
+
+		ck_assert_msg(body != NULL, "%.80s", text + at_byte);
+		call_record_add(record, call_record_note_of(body->string), body, (uint64_t)tree->child->valuedouble);
+		cJSON_Delete(tree);
+		at_byte = (size_t)(newline - text) + 1;
+	}
+	line = call_record_line(record, end, call_record_last_ms(record));
+	cJSON_Delete(end);
+	call_record_free(record);
+	return line;
+}
+
+/* Any notes in any order: squeezed, they make the same record, and in ordinary talk most pieces are gone. */
+START_TEST(test_squeezed_notes_make_the_same_record)
+{
+	static const char *const bodies[] = {
+		"\"transcript\":{\"side\":\"caller\",\"text\":\" \\\"final\\\":true,\",\"final\":false}",
+		"\"transcript\":{\"side\":\"caller\",\"text\":\" more\",\"final\":false}",
+		"\"transcript\":{\"side\":\"model\",\"text\":\" and\",\"final\":false}",
+		"\"transcript\":{\"side\":\"model\",\"text\":\" \\\"event\\\":\\\"turn\\\"\",\"final\":false}",
+		"\"transcript\":{\"side\":\"caller\",\"text\":\"all of it\",\"final\":true}",
+		"\"transcript\":{\"side\":\"model\",\"text\":\"the whole\",\"final\":true}",
+		"\"event\":{\"event\":\"turn\",\"turn\":{\"model_from_ms\":2400,\"model_to_ms\":3000}}",
+		"\"event\":{\"event\":\"turn\",\"turn\":{\"caller_from_ms\":100,\"caller_to_ms\":3000}}",
+		"\"event\":{\"event\":\"interrupted\"}",
+		"\"state\":{\"state\":\"talking\"}",
+		"\"state\":{\"state\":\"ready\"}",
+		"\"state\":{\"state\":\"reconnecting\",\"code\":1006,\"reason\":\"reset\"}",
+		"\"worker\":{\"worker\":null,\"reason\":\"killed\"}",
+		"\"worker\":{\"worker\":\"w2\"}",
+		"\"full\":{}",
+	};
+	static char text[1 << 16];
+	size_t before = 0, after = 0;
+
+	srandom(1);
+	for (unsigned int round = 0; round < 2000; round++) {
+		/* Few kinds in one round, so that long runs of pieces come up. */
+		unsigned int notes = (unsigned int)random() % 40,
+			     kinds = 6 + (unsigned int)random() % (sizeof(bodies) / sizeof(bodies[0]) - 5);
+		size_t len = 0, left;
+		char *whole, *squeezed;
+
+		for (unsigned int i = 0; i < notes; i++)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "{\"at_ms\":%u,%s}\n", i * 100,
+				bodies[(unsigned int)random() % kinds]);
+		whole = replayed(text, len);
+		left = record_squeeze(text, len);
+		ck_assert_uint_le(left, len);
+		squeezed = replayed(text, left);
+		ck_assert_msg(strcmp(whole, squeezed) == 0, "round %u: %.400s %.400s", round, whole, squeezed);
+		before += len;
+		after += left;
+		free(whole);
+		free(squeezed);
+	}
+	ck_assert_uint_lt(after, before * 19 / 20);
+}
+END_TEST
+
+START_TEST(test_squeeze_of_ordinary_talk)
+{
+	char text[] = "{\"at_ms\":1,\"transcript\":{\"side\":\"model\",\"text\":\"One\",\"final\":false}}\n"
+		      "{\"at_ms\":2,\"transcript\":{\"side\":\"model\",\"text\":\" two\",\"final\":false}}\n"
+		      "{\"at_ms\":3,\"transcript\":{\"side\":\"model\",\"text\":\" three\",\"final\":false}}\n"
+		      "{\"at_ms\":4,\"transcript\":{\"side\":\"model\",\"text\":\"One two three\",\"final\":true}}\n"
+		      "{\"at_ms\":5,\"transcript\":{\"side\":\"model\",\"text\":\"Next\",\"final\":false}}\n";
+	size_t len = record_squeeze(text, strlen(text));
+
+	text[len] = '\0';
+	ck_assert_str_eq(text, "{\"at_ms\":1,\"transcript\":{\"side\":\"model\",\"text\":\"One\",\"final\":false}}\n"
+			       "{\"at_ms\":4,\"transcript\":{\"side\":\"model\",\"text\":\"One two three\",\"final\":true}}\n"
+			       "{\"at_ms\":5,\"transcript\":{\"side\":\"model\",\"text\":\"Next\",\"final\":false}}\n");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("call_record");
@@ -437,6 +525,7 @@ int main(void)
 	unit_add(suite, "turns", test_record_of_a_call_that_ends_in_an_answer, test_record_turn_has_text_and_times,
 		test_record_turn_waits_for_its_text, test_record_keeps_text_whose_worker_was_killed, test_record_response_times);
 	unit_add(suite, "totals", test_record_usage_is_summed_by_modality, test_record_gaps, test_record_tool_calls);
+	unit_add(suite, "squeeze", test_squeezed_notes_make_the_same_record, test_squeeze_of_ordinary_talk);
 	unit_add(suite, "bounds", test_record_is_bounded, test_record_takes_anything);
 	return unit_run(suite);
 }

@@ -79,7 +79,7 @@ cJSON *event_of_call_now(const struct dataplane *dataplane, const struct call *c
 	return event_of_call(call);
 }
 
-void call_records_note(struct dataplane *dataplane, const struct call *call, enum call_record_note note, const cJSON *body)
+void call_records_note(struct dataplane *dataplane, struct call *call, enum call_record_note note, const cJSON *body)
 {
 	(void)dataplane;
 	(void)call;
@@ -87,7 +87,7 @@ void call_records_note(struct dataplane *dataplane, const struct call *call, enu
 	(void)body;
 }
 
-void call_records_worker(struct dataplane *dataplane, const struct call *call, const char *name, const char *reason)
+void call_records_worker(struct dataplane *dataplane, struct call *call, const char *name, const char *reason)
 {
 	(void)dataplane;
 	(void)call;

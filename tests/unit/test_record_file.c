@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -514,6 +515,93 @@ START_TEST(test_writer_counts_what_nobody_could_take)
 }
 END_TEST
 
+/* The journal could not be told that the call has ended; once the record is written it is told. */
+START_TEST(test_writer_forgets_a_call_that_seems_up)
+{
+	struct record_journal *journal = open_journal();
+	struct record_writer *writer = start_writer(journal, 2);
+
+	ck_assert_int_eq(record_journal_append(journal, uuid_of(0), "note\n", 5), 0);
+	ck_assert_int_eq(record_journal_append(journal, uuid_of(1), "note\n", 5), 0);
+	end_call(writer, journal, 0, false);
+	record_writer_stop(writer, 5000);
+	expect_numbers(1);
+	ck_assert_uint_eq(count_journal(journal, false), 1);
+	record_journal_close(journal);
+}
+END_TEST
+
+/* A record that cannot be read now, for want of descriptors, is read later. */
+START_TEST(test_writer_keeps_what_it_cannot_read)
+{
+	struct record_journal *journal = open_journal();
+	struct record_writer *writer;
+	struct record_writer_counts counts;
+	struct rlimit before, none;
+	uint64_t until_ms = vl_clock_ms() + 3000;
+
+	PLAY(-ENOSPC);
+	writer = start_writer(journal, 1);
+	for (unsigned int i = 0; i < 4; i++)
+		end_call(writer, journal, i, true);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	do {
+		usleep(1000);
+		record_writer_count(writer, &counts);
+	} while (counts.error != EMFILE && vl_clock_ms() < until_ms);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	ck_assert_int_eq(counts.error, EMFILE);
+	record_writer_stop(writer, 5000);
+	expect_numbers(4);
+	ck_assert_uint_eq(count_journal(journal, true), 0);
+	record_journal_close(journal);
+}
+END_TEST
+
+/* However long the notes before it. */
+START_TEST(test_writer_takes_a_record_behind_many_notes)
+{
+	static char notes[1 << 20];
+	struct record_journal *journal = open_journal();
+	struct record_writer *writer;
+
+	memset(notes, 'n', sizeof(notes));
+	notes[sizeof(notes) - 1] = '\n';
+	for (unsigned int i = 0; i < 20; i++)
+		ck_assert_int_eq(record_journal_append(journal, uuid_of(0), notes, sizeof(notes)), 0);
+	ck_assert_int_eq(record_journal_done(journal, uuid_of(0), "{\"record\":\"call\",\"number\":0}\n", 31), 0);
+	writer = start_writer(journal, 1);
+	record_writer_stop(writer, 5000);
+	expect_numbers(1);
+	ck_assert_uint_eq(count_journal(journal, true), 0);
+	record_journal_close(journal);
+}
+END_TEST
+
+START_TEST(test_journal_is_squeezed)
+{
+	static const char piece[] = "{\"at_ms\":1,\"transcript\":{\"side\":\"model\",\"text\":\"a\",\"final\":false}}\n",
+			  whole[] = "{\"at_ms\":1,\"transcript\":{\"side\":\"model\",\"text\":\"aa\",\"final\":true}}\n";
+	struct record_journal *journal = open_journal();
+	size_t len;
+	char *text;
+
+	for (unsigned int i = 0; i < 2; i++)
+		ck_assert_int_eq(record_journal_append(journal, uuid_of(0), piece, strlen(piece)), 0);
+	ck_assert_int_eq(record_journal_append(journal, uuid_of(0), whole, strlen(whole)), 0);
+	ck_assert_int_eq(record_journal_squeeze(journal, uuid_of(0)), strlen(piece) + strlen(whole));
+	text = record_journal_read(journal, uuid_of(0), false, &len);
+	ck_assert_uint_eq(len, strlen(piece) + strlen(whole));
+	ck_assert_int_eq(strncmp(text, piece, strlen(piece)), 0);
+	ck_assert_str_eq(text + strlen(piece), whole);
+	free(text);
+	ck_assert_int_eq(record_journal_squeeze(journal, uuid_of(1)), -ENOENT);
+	record_journal_close(journal);
+}
+END_TEST
+
 /* What a stop could not write is written by the next start. */
 START_TEST(test_writer_leaves_the_rest_to_the_next)
 {
@@ -595,9 +683,11 @@ int main(void)
 	unit_add_fixture(suite, "file", setup, teardown, test_file_is_made_with_its_mode, test_file_refuses_what_is_none,
 		test_file_completes_a_line, test_file_closes_off_a_piece_of_another_line,
 		test_file_finds_what_a_killed_process_wrote, test_file_follows_a_rotation, test_file_rotates_by_size);
-	unit_add_fixture(suite, "journal", setup, teardown, test_journal_of_a_call);
+	unit_add_fixture(suite, "journal", setup, teardown, test_journal_of_a_call, test_journal_is_squeezed);
 	unit_add_fixture(suite, "writer", setup, teardown, test_writer_writes_in_order, test_writer_waits_for_a_full_disk,
 		test_writer_completes_a_record_of_the_journal, test_writer_takes_up_where_a_kill_stopped_it,
-		test_writer_counts_what_nobody_could_take, test_writer_leaves_the_rest_to_the_next, test_writer_survives_kills);
+		test_writer_counts_what_nobody_could_take, test_writer_leaves_the_rest_to_the_next,
+		test_writer_forgets_a_call_that_seems_up, test_writer_keeps_what_it_cannot_read,
+		test_writer_takes_a_record_behind_many_notes, test_writer_survives_kills);
 	return unit_run(suite);
 }
