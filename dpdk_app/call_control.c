@@ -27,9 +27,9 @@ struct stream_start {
 	uint16_t seq;
 };
 
-static struct session *session_of(const struct dataplane *dataplane, const struct call *call)
+static struct session_flow *flow_of(const struct dataplane *dataplane, const struct call *call)
 {
-	return session_table_at(dataplane->table, call->ref.index);
+	return session_table_flow(dataplane->table, call->ref.index);
 }
 
 static const struct config_trunk *trunk_of(const struct dataplane *dataplane, const struct call *call)
@@ -39,8 +39,8 @@ static const struct config_trunk *trunk_of(const struct dataplane *dataplane, co
 
 uint64_t call_control_heard_ms(const struct dataplane *dataplane, uint32_t index)
 {
-	struct session *session = session_table_at(dataplane->table, index);
-	uint64_t last = atomic_load_explicit(&session->receive.last_tsc, memory_order_relaxed), ago_ms;
+	struct session_flow *flow = session_table_flow(dataplane->table, index);
+	uint64_t last = atomic_load_explicit(&flow->receive.last_tsc, memory_order_relaxed), ago_ms;
 
 	if (last == 0)
 		return 0;
@@ -286,10 +286,10 @@ static struct call *add_call(struct dataplane *dataplane, const struct call_requ
 /* Storage of a call nobody can find yet; the generation makes it live and comes last. */
 static void open_session(struct dataplane *dataplane, const struct call *call)
 {
-	struct session *session = session_of(dataplane, call);
+	struct session_flow *flow = flow_of(dataplane, call);
 
-	receive_reset(&session->receive);
-	route_open(&session->route, call->ref.generation, call->payload_type, call->event_payload_type, call->lcore);
+	receive_reset(&flow->receive);
+	route_open(&flow->route, call->ref.generation, call->payload_type, call->event_payload_type, call->lcore);
 }
 
 static void announce(struct dataplane *dataplane, const struct call *call)
@@ -393,7 +393,7 @@ void call_control_hold(struct dataplane *dataplane, struct call *call, bool held
 		return;
 	call->held = held;
 	call->held_ms = dataplane->now_ms;
-	atomic_store_explicit(&session_of(dataplane, call)->route.held, held, memory_order_relaxed);
+	atomic_store_explicit(&flow_of(dataplane, call)->route.held, held, memory_order_relaxed);
 	if (call->worker != CALL_NO_WORKER)
 		workers_hold(dataplane->workers, call->worker, call);
 }
@@ -467,7 +467,7 @@ void call_control_end(struct dataplane *dataplane, struct call *call, const char
 	struct lcore_command stop = {.type = LCORE_PLAYOUT_STOP, .session = call->ref};
 	struct flow_key unbound;
 
-	route_close(&session_of(dataplane, call)->route);
+	route_close(&flow_of(dataplane, call)->route);
 	unbind(dataplane, call);
 	binding_close(dataplane->binding, call->ref, dataplane->now_ms, &unbound);
 	expect(dataplane, call, false);

@@ -84,7 +84,7 @@ cJSON *call_describe(const struct dataplane *dataplane, const struct call *call)
 		cJSON_AddNullToObject(object, "project");
 	cJSON_AddStringToObject(object, "state", call->state);
 	cJSON_AddStringToObject(object, "reason", call->reason);
-	add_receive(object, &session->receive);
+	add_receive(object, &session_table_flow(dataplane->table, call->ref.index)->receive);
 	add_send(object, call, &session->playout);
 	transcript = cJSON_AddObjectToObject(object, "transcript");
 	cJSON_AddStringToObject(transcript, "caller", call->caller_text);

@@ -6,7 +6,6 @@
  */
 #include <rte_branch_prediction.h>
 #include <rte_ether.h>
-#include <rte_memcpy.h>
 #include <rte_prefetch.h>
 
 #include "lcore_internal.h"
@@ -32,34 +31,36 @@ struct burst {
 static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, const struct packet *packet, struct session_ref ref)
 {
 	struct lcore_private *private = lcore_private(lcore);
-	struct session *session = session_table_at(lcore->table, ref.index);
+	struct session_flow *flow = session_table_flow(lcore->table, ref.index);
 	enum drop_reason reason;
 	struct route route;
 
-	if (!route_read(&session->route, ref.generation, &route))
+	if (!route_read(&flow->route, ref.generation, &route))
 		return DROP_STALE_GENERATION;
 	bool audio = route_is_audio(&route, packet->payload_type);
 	uint32_t arrival = (uint32_t)lcore_scale(private->now, private->rtp_scale);
 
-	if (unlikely(!receive_admit(&session->receive, arrival)))
+	if (unlikely(!receive_admit(&flow->receive, arrival)))
 		return DROP_FLOW_RATE;
-	if (!receive_account(&session->receive, packet, audio, arrival, private->now))
+	if (!receive_account(&flow->receive, packet, audio, arrival, private->now))
 		return DROP_DUPLICATE;
 	reason = route_judge(&route, packet->payload_type, private->attached);
 	if (likely(reason == DROP_NONE)) {
 		struct vl_ring *ring = &private->channels[route.worker]->up[lcore->index];
-		struct vl_record *record = vl_ring_reserve(ring, VL_RECORD_AUDIO, packet->payload_len);
+		const struct vl_record record = {
+			.type = VL_RECORD_AUDIO,
+			.len = packet->payload_len,
+			.session = ref.index,
+			.generation = ref.generation,
+			.ssrc = packet->key.ssrc,
+			.timestamp = packet->timestamp,
+			.seq = packet->seq,
+			.payload_type = packet->payload_type,
+			.flags = packet->marker ? VL_RECORD_F_MARKER : 0,
+			.tsc = private->now,
+		};
 
-		if (likely(record != NULL)) {
-			record->session = ref.index;
-			record->generation = ref.generation;
-			record->ssrc = packet->key.ssrc;
-			record->timestamp = packet->timestamp;
-			record->seq = packet->seq;
-			record->payload_type = packet->payload_type;
-			record->flags = packet->marker ? VL_RECORD_F_MARKER : 0;
-			record->tsc = private->now;
-			rte_memcpy(record->payload, payload, packet->payload_len);
+		if (likely(vl_ring_put(ring, &record, payload))) {
 			private->touched |= UINT64_C(1) << route.worker;
 			return DROP_NONE;
 		}
@@ -67,7 +68,7 @@ static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, con
 		if (vl_ring_is_broken(ring))
 			lcore_mark_broken(lcore, route.worker);
 	}
-	receive_dropped(&session->receive);
+	receive_dropped(&flow->receive);
 	return reason;
 }
 
@@ -198,14 +199,6 @@ static void handle_flows(struct lcore *lcore, struct burst *burst)
 	uint64_t rtp = 0, rtcp = 0, delivered = 0;
 
 	for (unsigned int i = 0; i < burst->flow_count; i++) {
-		if (hits >> i & 1) {
-			const struct session *session = session_table_at(lcore->table, refs[i].index);
-
-			rte_prefetch0(&session->route);
-			rte_prefetch0(&session->receive);
-		}
-	}
-	for (unsigned int i = 0; i < burst->flow_count; i++) {
 		const struct packet *packet = burst->flow_packets[i];
 		struct rte_mbuf *mbuf = burst->flows[i];
 		enum drop_reason reason;
@@ -252,6 +245,27 @@ void lcore_publish(struct lcore *lcore)
 	}
 }
 
+/*
+ * Give a burst back. Mbufs of one segment that are nobody else's, which is how they came, go to their pool at once: what
+ * rte_pktmbuf_free() wants to know beyond that is on the second line of each.
+ */
+static void free_burst(struct rte_mbuf *mbufs[], unsigned int count)
+{
+	struct rte_mempool *pool = count > 0 ? mbufs[0]->pool : NULL;
+	unsigned int plain = 0;
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct rte_mbuf *mbuf = mbufs[i];
+
+		if (likely(mbuf->pool == pool && mbuf->nb_segs == 1 && rte_mbuf_refcnt_read(mbuf) == 1 && RTE_MBUF_DIRECT(mbuf)))
+			mbufs[plain++] = mbuf;
+		else
+			rte_pktmbuf_free(mbuf);
+	}
+	if (plain > 0)
+		rte_mempool_put_bulk(pool, (void *const *)mbufs, plain);
+}
+
 static void receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, struct burst *burst)
 {
 	burst->flow_count = burst->control_count = burst->done_count = 0;
@@ -269,7 +283,7 @@ static void receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int 
 		lcore_drop(lcore, DROP_LEARN_FULL, burst->control_count - sent);
 		rte_pktmbuf_free_bulk(burst->control + sent, burst->control_count - sent);
 	}
-	rte_pktmbuf_free_bulk(burst->done, burst->done_count);
+	free_burst(burst->done, burst->done_count);
 }
 
 void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port)

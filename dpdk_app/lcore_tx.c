@@ -22,7 +22,7 @@
 static void report_drained(struct lcore *lcore, uint32_t index, struct session *session)
 {
 	struct lcore_private *private = lcore_private(lcore);
-	uint8_t worker = atomic_load_explicit(&session->route.worker, memory_order_relaxed);
+	uint8_t worker = atomic_load_explicit(&session_table_flow(lcore->table, index)->route.worker, memory_order_relaxed);
 
 	if (worker >= WORKERS_MAX || (private->attached >> worker & 1) == 0) {
 		session->sender.drained_pending = false; /* a next worker starts with a turn of its own */
@@ -77,10 +77,10 @@ static void take_flush(struct lcore *lcore, struct session *session, const struc
 }
 
 /* Whether the queue and the turn are those of the worker that the route names. */
-static inline bool is_told(const struct session *session, uint32_t generation)
+static inline bool is_told(const struct session *session, const struct session_route *route, uint32_t generation)
 {
 	return session->sender.generation == generation &&
-	       session->sender.attachment == atomic_load_explicit(&session->route.attachment, memory_order_relaxed);
+	       session->sender.attachment == atomic_load_explicit(&route->attachment, memory_order_relaxed);
 }
 
 /*
@@ -92,14 +92,15 @@ static enum drop_reason judge_record(struct lcore *lcore, const struct vl_record
 	if (record->session >= session_table_max(lcore->table))
 		return DROP_DOWN_SESSION;
 	const struct session *session = session_table_at(lcore->table, record->session);
-	enum drop_reason reason = route_judge_worker(&session->route, record->generation, worker, lcore->index);
+	const struct session_route *route = &session_table_flow(lcore->table, record->session)->route;
+	enum drop_reason reason = route_judge_worker(route, record->generation, worker, lcore->index);
 
 	if (reason != DROP_NONE)
 		return reason;
 	/* START or REATTACH came after this turn looked for commands. A FLUSH taken before it would be undone by it. */
-	if (unlikely(!is_told(session, record->generation))) {
+	if (unlikely(!is_told(session, route, record->generation))) {
 		lcore_take_commands(lcore);
-		if (!is_told(session, record->generation))
+		if (!is_told(session, route, record->generation))
 			return DROP_STALE_GENERATION;
 	}
 	switch (record->type) {

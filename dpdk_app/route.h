@@ -12,15 +12,14 @@
 
 #include "drops.h"
 
-#define ROUTE_NO_WORKER	 0xffu
-#define ROUTE_WORKERS	 64u
-#define ROUTE_CACHE_LINE 64u
-#define ROUTE_TYPE_CN	 13u /* comfort noise (RFC 3389) fits every codec */
+#define ROUTE_NO_WORKER 0xffu
+#define ROUTE_WORKERS	64u
+#define ROUTE_TYPE_CN	13u /* comfort noise (RFC 3389) fits every codec */
 
 /* Writer: control thread. Readers: every lcore. Generation is stored last when a session opens and cleared first when it ends. */
 struct session_route {
 	/* 0: free. Release store pairs with the lcore's acquire load after a table hit */
-	_Alignas(ROUTE_CACHE_LINE) _Atomic uint32_t generation;
+	_Atomic uint32_t generation;
 	_Atomic uint8_t worker;	    /* worker slot, ROUTE_NO_WORKER while it has none */
 	_Atomic uint8_t held;	    /* caller audio is not delivered */
 	uint8_t payload_type;	    /* negotiated codec: 0 PCMU, 8 PCMA */

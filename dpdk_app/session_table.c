@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The session storage and the lock-free flow table: rte_hash with RW_CONCURRENCY_LF, one writer (the control thread), lcores as
+ * The session storage and the lock-free flow table: flow_front.h, and behind it, with every flow, rte_hash with RW_CONCURRENCY_LF, one writer (the control thread), lcores as
  * readers. A removed key's slot is not used again before every lcore has passed a quiescent state; we keep that queue
  * ourselves, since rte_hash's own RCU mode rests on experimental calls and its overwrite of an existing key leaks past the
  * grace period.
@@ -16,6 +16,7 @@
 #include <rte_hash.h>
 #include <rte_malloc.h>
 #include <rte_memory.h>
+#include <rte_prefetch.h>
 
 #include "flow_hash.h"
 #include "lcore.h"
@@ -33,7 +34,10 @@ struct deferred {
 struct session_table {
 	struct flow_hash_secret secret;
 	struct rte_hash *hash;
+	struct flow_front_bucket *front;
+	struct session_flow *flows;
 	struct session *storage;
+	uint32_t front_mask;
 	struct rte_rcu_qsbr *qsbr;
 	uint32_t max_sessions;
 	uint32_t used;
@@ -125,7 +129,12 @@ struct session_table *session_table_new(uint32_t max_sessions, int socket_id)
 	table->deferred = rte_zmalloc_socket("vl_session_deferred", capacity * sizeof(*table->deferred), 0, socket_id);
 	table->storage =
 		rte_zmalloc_socket("vl_sessions", (size_t)max_sessions * sizeof(*table->storage), RTE_CACHE_LINE_SIZE, socket_id);
-	if (table->deferred == NULL || table->storage == NULL)
+	table->flows =
+		rte_zmalloc_socket("vl_flows", (size_t)max_sessions * sizeof(*table->flows), RTE_CACHE_LINE_SIZE, socket_id);
+	table->front_mask = flow_front_buckets(max_sessions) - 1;
+	table->front = rte_zmalloc_socket(
+		"vl_front", ((size_t)table->front_mask + 1) * sizeof(*table->front), RTE_CACHE_LINE_SIZE, socket_id);
+	if (table->deferred == NULL || table->storage == NULL || table->flows == NULL || table->front == NULL)
 		goto fail;
 	table->qsbr = qsbr_new(socket_id);
 	if (table->qsbr == NULL) {
@@ -150,6 +159,8 @@ void session_table_free(struct session_table *table)
 		return;
 	rte_hash_free(table->hash);
 	rte_free(table->qsbr);
+	rte_free(table->front);
+	rte_free(table->flows);
 	rte_free(table->storage);
 	rte_free(table->deferred);
 	rte_free(table);
@@ -158,6 +169,11 @@ void session_table_free(struct session_table *table)
 struct session *session_table_at(struct session_table *table, uint32_t index)
 {
 	return &table->storage[index];
+}
+
+struct session_flow *session_table_flow(struct session_table *table, uint32_t index)
+{
+	return &table->flows[index];
 }
 
 uint32_t session_table_max(const struct session_table *table)
@@ -170,25 +186,84 @@ struct rte_rcu_qsbr *session_table_qsbr(struct session_table *table)
 	return table->qsbr;
 }
 
+/* The flows in `missing`, a mask, in the table itself. Returns a mask of hits. */
+static uint64_t lookup_behind(const struct session_table *table, const struct flow_key *const keys[], const uint32_t signatures[],
+	uint64_t missing, struct session_ref refs[])
+{
+	hash_sig_t wanted[SESSION_LOOKUP_BURST];
+	const void *pointers[SESSION_LOOKUP_BURST];
+	void *data[SESSION_LOOKUP_BURST];
+	unsigned int count = 0;
+	uint64_t found = 0, hits = 0;
+
+	for (uint64_t left = missing; left != 0; left &= left - 1) {
+		pointers[count] = keys[__builtin_ctzll(left)];
+		wanted[count++] = signatures[__builtin_ctzll(left)];
+	}
+	if (unlikely(rte_hash_lookup_with_hash_bulk_data(table->hash, pointers, wanted, count, &found, data) < 0))
+		return 0;
+	for (unsigned int k = 0; missing != 0; missing &= missing - 1, k++) {
+		unsigned int i = (unsigned int)__builtin_ctzll(missing);
+
+		if ((found >> k & 1) == 0)
+			continue;
+		refs[i] = ref_unpack(data[k]);
+		hits |= UINT64_C(1) << i;
+	}
+	return hits;
+}
+
 uint64_t session_table_lookup(
 	const struct session_table *table, const struct flow_key *const keys[], unsigned int count, struct session_ref refs[])
 {
-	hash_sig_t signatures[SESSION_LOOKUP_BURST];
-	const void *pointers[SESSION_LOOKUP_BURST];
-	void *data[SESSION_LOOKUP_BURST];
-	uint64_t hits = 0;
+	uint32_t signatures[SESSION_LOOKUP_BURST], indices[SESSION_LOOKUP_BURST];
+	uint64_t hits = 0, missing = 0;
 
 	if (unlikely(count == 0 || count > SESSION_LOOKUP_BURST))
 		return 0;
 	for (unsigned int i = 0; i < count; i++) {
-		pointers[i] = keys[i];
 		signatures[i] = flow_hash(&table->secret, keys[i]);
+		rte_prefetch0(&table->front[signatures[i] & table->front_mask]);
 	}
-	if (unlikely(rte_hash_lookup_with_hash_bulk_data(table->hash, pointers, signatures, count, &hits, data) < 0))
-		hits = 0;
-	for (unsigned int i = 0; i < count; i++)
-		refs[i] = hits >> i & 1 ? ref_unpack(data[i]) : (struct session_ref){0};
+	for (unsigned int i = 0; i < count; i++) {
+		indices[i] = flow_front_find(&table->front[signatures[i] & table->front_mask], signatures[i]);
+		if (likely(indices[i] < table->max_sessions)) {
+			rte_prefetch0(&table->flows[indices[i]].key);
+			__builtin_prefetch(&table->flows[indices[i]].receive, 1); /* to be written */
+		}
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		refs[i] = (struct session_ref){.index = indices[i]};
+		if (likely(indices[i] < table->max_sessions))
+			refs[i].generation = flow_front_check(&table->flows[indices[i]].key, keys[i]);
+		if (likely(refs[i].generation != 0))
+			hits |= UINT64_C(1) << i;
+		else
+			missing |= UINT64_C(1) << i;
+	}
+	if (unlikely(missing != 0))
+		hits |= lookup_behind(table, keys, signatures, missing, refs);
 	return hits;
+}
+
+/* Behind the table: a flow is in front only while the table has it. A session whose place in front is taken, or whose bucket is full, does without. */
+static void front_insert(struct session_table *table, const struct flow_key *key, uint32_t signature, struct session_ref ref)
+{
+	struct flow_front_key *shared = &table->flows[ref.index].key;
+
+	if (atomic_load_explicit(&shared->generation, memory_order_relaxed) == 0 &&
+		flow_front_add(&table->front[signature & table->front_mask], signature, ref.index))
+		flow_front_write(shared, key, ref.generation);
+}
+
+static void front_remove(struct session_table *table, const struct flow_key *key, uint32_t signature, uint32_t index)
+{
+	static const struct flow_key nobody;
+
+	if (flow_front_check(&table->flows[index].key, key) == 0)
+		return;
+	flow_front_write(&table->flows[index].key, &nobody, 0);
+	flow_front_remove(&table->front[signature & table->front_mask], index);
 }
 
 int session_table_insert(struct session_table *table, const struct flow_key *key, struct session_ref ref)
@@ -208,16 +283,24 @@ int session_table_insert(struct session_table *table, const struct flow_key *key
 		session_table_reclaim(table);
 		ret = rte_hash_add_key_with_hash_data(table->hash, key, signature, ref_pack(ref));
 	}
-	if (ret == 0)
+	if (ret == 0) {
 		table->used++;
+		front_insert(table, key, signature, ref);
+	}
 	return ret;
 }
 
 int session_table_remove(struct session_table *table, const struct flow_key *key)
 {
-	int32_t position = rte_hash_del_key_with_hash(table->hash, key, flow_hash(&table->secret, key));
-	uint32_t tail;
+	uint32_t signature = flow_hash(&table->secret, key), tail;
+	int32_t position;
+	void *data;
 
+	position = rte_hash_lookup_with_hash_data(table->hash, key, signature, &data);
+	if (position < 0)
+		return position;
+	front_remove(table, key, signature, ref_unpack(data).index);
+	position = rte_hash_del_key_with_hash(table->hash, key, signature);
 	if (position < 0)
 		return position;
 	/* A key slot is used or deferred, never both, and there are as many places here as slots: the queue cannot overflow. */

@@ -152,7 +152,8 @@ static int start_sessions(struct dataplane *dataplane)
 		return fail(dataplane,
 			"no memory for sessions.max = %u sessions (%zu MiB): give the EAL more (-m, hugepages) or lower "
 			"sessions.max: %s",
-			config->sessions.max, (size_t)config->sessions.max * sizeof(struct session) >> 20,
+			config->sessions.max,
+			(size_t)config->sessions.max * (sizeof(struct session) + sizeof(struct session_flow)) >> 20,
 			rte_strerror(rte_errno));
 	return 0;
 }

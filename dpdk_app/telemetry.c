@@ -131,12 +131,14 @@ static int show_session_list(struct dataplane *dataplane, const char *params, st
 static int show_session(struct dataplane *dataplane, const char *params, struct rte_tel_data *to)
 {
 	const struct call *call = params != NULL ? calls_find_uuid(dataplane->calls, params) : NULL;
+	const struct session_flow *flow;
 	const struct session *session;
 	const struct worker *worker;
 
 	if (call == NULL)
 		return -ENOENT;
 	session = session_table_at(dataplane->table, call->ref.index);
+	flow = session_table_flow(dataplane->table, call->ref.index);
 	worker = workers_at(dataplane->workers, call->worker);
 	rte_tel_data_start_dict(to);
 	rte_tel_data_add_dict_string(to, "session", call->uuid);
@@ -157,13 +159,13 @@ static int show_session(struct dataplane *dataplane, const char *params, struct 
 	add_u64(to, "generation", call->ref.generation);
 	add_u64(to, "lcore", call->lcore);
 	add_u64(to, "age_s", (dataplane->now_ms - call->created_ms) / 1000);
-	add_u64(to, "received_packets", LOAD(session->receive.packets));
-	add_u64(to, "received_bytes", LOAD(session->receive.bytes));
-	add_u64(to, "received_lost", receive_lost(&session->receive));
-	add_u64(to, "received_duplicates", LOAD(session->receive.duplicates));
-	add_u64(to, "received_reordered", LOAD(session->receive.reordered));
-	add_u64(to, "received_jitter_us", receive_jitter_us(&session->receive));
-	add_u64(to, "received_dropped", LOAD(session->receive.dropped));
+	add_u64(to, "received_packets", LOAD(flow->receive.packets));
+	add_u64(to, "received_bytes", LOAD(flow->receive.bytes));
+	add_u64(to, "received_lost", receive_lost(&flow->receive));
+	add_u64(to, "received_duplicates", LOAD(flow->receive.duplicates));
+	add_u64(to, "received_reordered", LOAD(flow->receive.reordered));
+	add_u64(to, "received_jitter_us", receive_jitter_us(&flow->receive));
+	add_u64(to, "received_dropped", LOAD(flow->receive.dropped));
 	add_u64(to, "sent_ssrc", call->send_ssrc);
 	add_u64(to, "sent_packets", LOAD(session->playout.packets));
 	add_u64(to, "sent_frames", LOAD(session->playout.frames));

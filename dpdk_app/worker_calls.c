@@ -25,7 +25,7 @@ _Static_assert(CALL_NO_WORKER == SESSION_NO_WORKER, "so that it can be copied");
 
 static struct session_route *route_of(struct dataplane *dataplane, const struct call *call)
 {
-	return &session_table_at(dataplane->table, call->ref.index)->route;
+	return &session_table_flow(dataplane->table, call->ref.index)->route;
 }
 
 /* Copy text, cut at a character of UTF-8 rather than in it. */

@@ -111,6 +111,13 @@ void vl_channel_unmap(struct vl_channel *channel);
  */
 struct vl_record *vl_ring_reserve(struct vl_ring *ring, uint8_t type, uint16_t payload_len);
 
+/*
+ * Reserve a record like `header` (type and len; slots is set here) and copy it and header->len bytes of payload there. Elements a few
+ * records on are fetched meanwhile: a ring is larger than the caches keep, so the next records would wait for each line they write.
+ * Returns false where vl_ring_reserve() returns NULL. Producer's thread.
+ */
+bool vl_ring_put(struct vl_ring *ring, const struct vl_record *header, const uint8_t *payload);
+
 /* Make every reserved record visible; nothing reserved: no-op. Producer's thread. */
 void vl_ring_publish(struct vl_ring *ring);
 

@@ -19,6 +19,9 @@
 
 #include <rte_ring_core.h>
 
+/* How far ahead of a record the elements of a later one are fetched, to be written: some packets' time at any number of rings. */
+#define AHEAD_SLOTS 12u
+
 static uint32_t slots_for(uint32_t payload_len)
 {
 	return ((uint32_t)sizeof(struct vl_record) + payload_len + VL_SLOT_SIZE - 1u) / VL_SLOT_SIZE;
@@ -57,22 +60,49 @@ static bool refresh_consumer(struct vl_ring *ring)
 	return true;
 }
 
-struct vl_record *vl_ring_reserve(struct vl_ring *ring, uint8_t type, uint16_t payload_len)
+/* Whether there are so many elements in a row at `position`, if need be behind a PAD. */
+static bool make_room(struct vl_ring *ring, uint32_t slots)
 {
-	if (payload_len > VL_RECORD_PAYLOAD_MAX || vl_ring_is_broken(ring))
-		return NULL;
-	uint32_t slots = slots_for(payload_len);
 	uint32_t to_end = ring->mask + 1u - (ring->position & ring->mask);
 	uint32_t pad = slots > to_end ? to_end : 0;
 
 	/* One element stays unused, as in every rte_ring of this kind. */
 	if (ring->mask - (ring->position - ring->peer) < pad + slots) {
 		if (!refresh_consumer(ring) || ring->mask - (ring->position - ring->peer) < pad + slots)
-			return NULL;
+			return false;
 	}
 	if (pad != 0)
 		start_record(ring, VL_RECORD_PAD, pad, 0);
-	return start_record(ring, type, slots, payload_len);
+	return true;
+}
+
+struct vl_record *vl_ring_reserve(struct vl_ring *ring, uint8_t type, uint16_t payload_len)
+{
+	if (payload_len > VL_RECORD_PAYLOAD_MAX || vl_ring_is_broken(ring))
+		return NULL;
+	uint32_t slots = slots_for(payload_len);
+
+	return make_room(ring, slots) ? start_record(ring, type, slots, payload_len) : NULL;
+}
+
+bool vl_ring_put(struct vl_ring *ring, const struct vl_record *header, const uint8_t *payload)
+{
+	if (header->len > VL_RECORD_PAYLOAD_MAX || vl_ring_is_broken(ring))
+		return false;
+	uint32_t slots = slots_for(header->len);
+
+	if (!make_room(ring, slots))
+		return false;
+	struct vl_record copy = *header;
+	uint8_t *to = slot_at(ring, ring->position);
+
+	copy.slots = (uint8_t)slots;
+	ring->position += slots;
+	for (uint32_t i = 0; i < slots; i++)
+		__builtin_prefetch(slot_at(ring, ring->position + AHEAD_SLOTS + i), 1);
+	memcpy(to, &copy, sizeof(copy));
+	memcpy(to + sizeof(copy), payload, header->len);
+	return true;
 }
 
 void vl_ring_publish(struct vl_ring *ring)

@@ -8,7 +8,7 @@
  * Frames are in the last-level cache when they are handled, where a card that writes into the cache leaves them, and the mbufs'
  * first lines near the core, where the driver has just written them. Of one kind of round the frames are in memory only.
  *
- * usage: bench_receive [--json FILE] [EAL options]    (default: 1,400 MB, in hugepages if there are enough, core 0; the sessions
+ * usage: bench_receive [--json FILE] [--sessions N] [EAL options]    (default: every size; 1,400 MB, in hugepages if there are enough, core 0; the sessions
  * in transparent hugepages beyond that)
  */
 #include <stdio.h>
@@ -18,7 +18,6 @@
 #include <rte_cycles.h>
 #include <rte_hash.h>
 #include <rte_mbuf.h>
-#include <rte_memcpy.h>
 
 #include "bench.h"
 #include "dpdk_app/headers.h"
@@ -226,29 +225,28 @@ static void account(unsigned int first, const struct rte_hash *hash)
 
 	(void)hash;
 	for (unsigned int k = first; k < first + LCORE_BURST; k++) {
-		rte_prefetch0(&session_table_at(b.table, drawn[k])->route);
-		rte_prefetch0(&session_table_at(b.table, drawn[k])->receive);
+		rte_prefetch0(&session_table_flow(b.table, drawn[k])->route);
+		rte_prefetch0(&session_table_flow(b.table, drawn[k])->receive);
 	}
 	for (unsigned int k = first; k < first + LCORE_BURST; k++) {
-		struct session *session = session_table_at(b.table, drawn[k]);
+		struct session_flow *flow = session_table_flow(b.table, drawn[k]);
 
-		sink += route_read(&session->route, 1, &route) && receive_admit(&session->receive, (uint32_t)now) &&
-			receive_account(&session->receive, &packets[k], true, (uint32_t)now, now);
+		sink += route_read(&flow->route, 1, &route) && receive_admit(&flow->receive, (uint32_t)now) &&
+			receive_account(&flow->receive, &packets[k], true, (uint32_t)now, now);
 	}
 }
 
 static void enqueue_records(unsigned int first, bool copy)
 {
+	static const uint8_t silence[RTP_SIZE];
 	uint64_t touched = 0;
 
 	for (unsigned int k = first; k < first + LCORE_BURST; k++) {
 		unsigned int worker = drawn[k] % BENCH_WORKERS;
-		struct vl_record *record = vl_ring_reserve(&b.ours[worker].up[0], VL_RECORD_AUDIO, RTP_SIZE - 12);
+		struct vl_record record = {.type = VL_RECORD_AUDIO, .len = RTP_SIZE - 12, .session = drawn[k], .tsc = now};
+		const uint8_t *payload = copy ? rte_pktmbuf_mtod_offset(mbufs[k], const uint8_t *, 54) : silence;
 
-		record->session = drawn[k];
-		touched |= UINT64_C(1) << worker;
-		if (copy)
-			rte_memcpy(record->payload, rte_pktmbuf_mtod_offset(mbufs[k], const uint8_t *, 54), RTP_SIZE - 12);
+		touched |= (uint64_t)vl_ring_put(&b.ours[worker].up[0], &record, payload) << worker;
 	}
 	for (; touched != 0; touched &= touched - 1)
 		vl_ring_publish(&b.ours[__builtin_ctzll(touched)].up[0]);
@@ -286,7 +284,7 @@ static const struct part {
 	{"of it classify", classify, true, false},
 	{"of it lookup", lookup, false, false},
 	{"of it account", account, false, false},
-	{"of it enqueue", enqueue, false, false},
+	{"of it enqueue, payload at hand", enqueue, false, false},
 	{"of it enqueue and copy", enqueue_and_copy, true, false},
 	{"of it free", release, true, true},
 };
@@ -416,12 +414,24 @@ int main(int argc, char *argv[])
 {
 	double whole[4];
 	struct bench bench;
+	uint32_t only = 0;
 
 	bench_init(&bench, &argc, argv);
+	if (argc > 2 && strcmp(argv[1], "--sessions") == 0) {
+		only = (uint32_t)strtoul(argv[2], NULL, 10);
+		argv[2] = argv[0];
+		argv += 2;
+		argc -= 2;
+	}
 	lcore_bench_eal(argc, argv, 1400);
 	sources = make_sources(0);
 	slow_sources = make_sources(1);
 	lcore_bench_require(sources != NULL && slow_sources != NULL, "no memory for sources");
+	if (only != 0) {
+		run(&bench, only);
+		bench_finish(&bench);
+		return EXIT_SUCCESS;
+	}
 	whole[0] = run(&bench, 1000);
 	whole[1] = run(&bench, 10000);
 	whole[2] = run(&bench, 100000);

@@ -110,7 +110,7 @@ static void heap_remove(struct lcore_bench *bench)
 static void open_sessions(struct lcore_bench *bench, uint32_t sessions)
 {
 	for (uint32_t i = 0; i < sessions; i++) {
-		struct session_route *route = &session_table_at(bench->table, i)->route;
+		struct session_route *route = &session_table_flow(bench->table, i)->route;
 		struct flow_key key = lcore_bench_key(i);
 
 		atomic_store_explicit(&route->worker, (uint8_t)(i % BENCH_WORKERS), memory_order_relaxed);

@@ -37,11 +37,12 @@ FAULTS = {
     # The next two are for the oracle: the table of the lcores, and the generations everything rests on.
     "table_ssrc_only": (
         "session_table.c",
-        "\thash_sig_t signatures[SESSION_LOOKUP_BURST];\n",
-        "\thash_sig_t signatures[SESSION_LOOKUP_BURST];\n\tstruct flow_key bare[SESSION_LOOKUP_BURST];\n",
-        "\t\tpointers[i] = keys[i];\n\t\tsignatures[i] = flow_hash(&table->secret, keys[i]);\n",
-        "\t\tbare[i] = " + BARE.replace("KEY", "keys[i]") + ";\n\t\tpointers[i] = &bare[i];\n"
-        "\t\tsignatures[i] = flow_hash(&table->secret, &bare[i]);\n",
+        "\tif (unlikely(count == 0 || count > SESSION_LOOKUP_BURST))\n\t\treturn 0;\n",
+        "\tif (unlikely(count == 0 || count > SESSION_LOOKUP_BURST))\n\t\treturn 0;\n"
+        "\tstruct flow_key bare[SESSION_LOOKUP_BURST];\n"
+        "\tconst struct flow_key *pointers[SESSION_LOOKUP_BURST];\n\n"
+        "\tfor (unsigned int i = 0; i < count; i++) {\n"
+        "\t\tbare[i] = " + BARE.replace("KEY", "keys[i]") + ";\n\t\tpointers[i] = &bare[i];\n\t}\n\tkeys = pointers;\n",
         *bare_argument("session_table_insert"),
         *bare_argument("session_table_remove"),
     ),

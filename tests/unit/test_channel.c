@@ -308,6 +308,38 @@ END_TEST
 #define RECORDS 20000u
 
 /* The worker in a process of its own: every record must come once, in order and whole. Exit status 0 if so. */
+/* A whole record at once, as the data plane writes them; what is behind it in its last element stays as it was. */
+START_TEST(test_ring_put)
+{
+	static const uint16_t lens[] = {0, 1, 31, 32, 33, 80, 160, 161, VL_RECORD_PAYLOAD_MAX};
+	uint8_t payload[VL_RECORD_PAYLOAD_MAX];
+	uint32_t count = 0;
+
+	for (uint32_t number = 0; number < 500; number++) {
+		struct vl_record record = {
+			.type = VL_RECORD_AUDIO, .slots = 77, .len = lens[number % 9], .session = number, .tsc = number};
+		const uint8_t *got;
+
+		memset(payload, (int)(number & 0xff), sizeof(payload));
+		ck_assert(vl_ring_put(&plane.up[0], &record, payload));
+		vl_ring_publish(&plane.up[0]);
+		ck_assert_int_eq(vl_ring_next(&worker.up[0], &record, &got), 1);
+		ck_assert_uint_eq(record.session, number);
+		ck_assert_uint_eq(record.tsc, number);
+		ck_assert_uint_eq(record.len, lens[number % 9]);
+		ck_assert(all_bytes(got, number, record.len));
+		vl_ring_release(&worker.up[0]);
+	}
+	struct vl_record long_one = {.type = VL_RECORD_AUDIO, .len = VL_RECORD_PAYLOAD_MAX + 1};
+	struct vl_record small = {.type = VL_RECORD_AUDIO, .len = 32};
+
+	ck_assert(!vl_ring_put(&plane.up[0], &long_one, payload));
+	while (count <= SLOTS && vl_ring_put(&plane.up[0], &small, payload))
+		count++;
+	ck_assert_uint_eq(count, SLOTS - 1);
+}
+END_TEST
+
 static int consume_all(int fd)
 {
 	struct vl_channel channel;
@@ -376,6 +408,6 @@ int main(void)
 		test_channel_map_refuses_other_headers, test_channel_stats_and_sleep_flag_are_shared);
 	unit_add_fixture(suite, "ring", setup, teardown, test_ring_nothing_before_publish,
 		test_ring_publish_and_release_without_work_are_no_ops, test_ring_payload_bounds, test_ring_full_and_again,
-		test_ring_wraps_with_all_lengths, test_ring_two_processes);
+		test_ring_wraps_with_all_lengths, test_ring_put, test_ring_two_processes);
 	return unit_run(suite);
 }

@@ -47,7 +47,7 @@ bool lcore_has_room(const struct lcore *lcore)
 	return !ring_full[lcore - lcore_storage];
 }
 
-struct session *session_table_at(struct session_table *table, uint32_t index)
+struct session_flow *session_table_flow(struct session_table *table, uint32_t index)
 {
 	(void)table;
 	(void)index;

@@ -151,7 +151,7 @@ static struct flow_key key_of(uint16_t remote_port, uint32_t ssrc)
 /* Open a session as the control thread does, bound to that flow. */
 static struct session_ref open_session(uint32_t index, uint32_t generation, uint8_t worker, uint16_t remote_port, uint32_t ssrc)
 {
-	struct session_route *route = &session_table_at(table, index)->route;
+	struct session_route *route = &session_table_flow(table, index)->route;
 	struct session_ref ref = {.index = index, .generation = generation};
 	struct flow_key key = key_of(remote_port, ssrc);
 
@@ -247,7 +247,7 @@ START_TEST(test_deliver)
 	ck_assert_uint_gt(record.tsc, 0);
 	ck_assert_uint_eq(value, 42);
 	ck_assert_uint_eq(records(1, NULL, NULL), 0);
-	ck_assert_uint_eq(session_table_at(table, 3)->receive.packets, 1);
+	ck_assert_uint_eq(session_table_flow(table, 3)->receive.packets, 1);
 	ck_assert_uint_eq(lcore->counters.delivered, 1);
 	ck_assert_uint_eq(lcore->counters.received, 1);
 	ck_assert_uint_eq(dropped_all(), 0);
@@ -409,8 +409,8 @@ START_TEST(test_flow_rate)
 			while (lcore_turn(lcore))
 				;
 	}
-	ck_assert_uint_eq(session_table_at(table, 1)->receive.packets, 30);
-	read = session_table_at(table, 0)->receive.packets;
+	ck_assert_uint_eq(session_table_flow(table, 1)->receive.packets, 30);
+	read = session_table_flow(table, 0)->receive.packets;
 	ck_assert_uint_ge(read, RECEIVE_FLOW_BURST);
 	ck_assert_uint_lt(read, 300);
 	ck_assert_uint_eq(dropped(DROP_FLOW_RATE), 1500 - read);
@@ -423,7 +423,7 @@ END_TEST
 START_TEST(test_refused)
 {
 	struct session_ref ref = open_session(3, 77, 0, 18920, 7);
-	struct session *session = session_table_at(table, ref.index);
+	struct session_flow *flow = session_table_flow(table, ref.index);
 	uint16_t seq = 0;
 
 	static const struct {
@@ -443,23 +443,23 @@ START_TEST(test_refused)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint64_t before = dropped(cases[i].reason);
 
-		session->route.worker = cases[i].worker;
-		session->route.held = cases[i].held;
-		session->route.generation = cases[i].generation;
+		flow->route.worker = cases[i].worker;
+		flow->route.held = cases[i].held;
+		flow->route.generation = cases[i].generation;
 		rtp(18920, 7, seq++, cases[i].payload_type, 1);
 		lcore_turn(lcore);
 		ck_assert_msg(dropped(cases[i].reason) == before + 1, "case %zu", i);
 		ck_assert_uint_eq(records(0, NULL, NULL) + records(1, NULL, NULL), 0);
 	}
-	session->route.worker = 0;
-	session->route.held = 0;
-	session->route.generation = 77;
+	flow->route.worker = 0;
+	flow->route.held = 0;
+	flow->route.generation = 77;
 	rtp(18920, 7, seq, 0, 1);
 	rtp(18920, 7, seq, 0, 1);
 	lcore_turn(lcore);
 	ck_assert_uint_eq(dropped(DROP_DUPLICATE), 1);
 	ck_assert_uint_eq(records(0, NULL, NULL), 1);
-	ck_assert_uint_eq(session->receive.dropped, 5);
+	ck_assert_uint_eq(flow->receive.dropped, 5);
 }
 END_TEST
 
@@ -570,7 +570,7 @@ START_TEST(test_rtcp)
 	rtp(18920, 7, 1, 0, 1);
 	lcore_turn(lcore);
 	ck_assert_uint_eq(records(0, NULL, NULL), 1);
-	ck_assert_uint_eq(session_table_at(table, ref.index)->route.generation, 77);
+	ck_assert_uint_eq(session_table_flow(table, ref.index)->route.generation, 77);
 }
 END_TEST
 
@@ -814,7 +814,7 @@ START_TEST(test_hostile_records)
 	start_playout(open_session(4, 78, 1, 20004, 7), true);
 	start_playout(open_session(5, 79, 0, 20005, 7), true);
 	open_session(6, 80, 0, 20006, 7);
-	session_table_at(table, 5)->route.lcore = 1;
+	session_table_flow(table, 5)->route.lcore = 1;
 	/* The victim has audio queued. */
 	for (unsigned int i = 0; i < 10; i++)
 		send_record(1, VL_RECORD_FRAME, 4, 78, 0, 160, 1);
@@ -963,8 +963,8 @@ START_TEST(test_quick_worker)
 	ck_assert_uint_eq(session->playout.turn, 9);
 	/* The next worker has the call; its first words are read before the next look at the commands. */
 	ck_assert_int_eq(lcore_command(lcore, &again), 0);
-	session->route.attachment = 1;
-	session->route.worker = 1;
+	session_table_flow(table, 3)->route.attachment = 1;
+	session_table_flow(table, 3)->route.worker = 1;
 	send_record(1, VL_RECORD_FLUSH, 3, 77, 1, 0, 0);
 	send_record(1, VL_RECORD_FRAME, 3, 77, 1, 160, 1);
 	lcore_drain_workers(lcore);
@@ -978,14 +978,14 @@ START_TEST(test_quick_worker)
 	lcore_drain_workers(lcore);
 	ck_assert_uint_eq(session_table_at(table, 4)->playout.count, 1);
 	/* Of a command that never comes, nothing is taken. */
-	session->route.attachment = 2;
+	session_table_flow(table, 3)->route.attachment = 2;
 	send_record(1, VL_RECORD_FRAME, 3, 77, 1, 160, 1);
 	lcore_drain_workers(lcore);
 	ck_assert_uint_eq(session->playout.count, 1);
 	ck_assert_uint_eq(dropped(DROP_STALE_GENERATION), 1);
 	/* A DETACH taken on the way: the other worker's ring is not looked at again. */
 	command(LCORE_WORKER_DETACH, 1);
-	session->route.worker = 0;
+	session_table_flow(table, 3)->route.worker = 0;
 	send_record(0, VL_RECORD_FRAME, 3, 77, 1, 160, 1);
 	send_record(1, VL_RECORD_FRAME, 4, 78, 0, 160, 1);
 	lcore_drain_workers(lcore);

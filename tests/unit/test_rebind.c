@@ -165,7 +165,7 @@ uint64_t __wrap_session_table_lookup(
 	}
 #ifdef PLANT_GENERATION_OF_SESSION
 	for (unsigned int i = 0; i < count; i++) {
-		uint32_t generation = hits >> i & 1 ? session_table_at(table, refs[i].index)->route.generation : 0;
+		uint32_t generation = hits >> i & 1 ? session_table_flow(table, refs[i].index)->route.generation : 0;
 
 		if (generation != 0)
 			refs[i].generation = generation;
@@ -177,7 +177,7 @@ uint64_t __wrap_session_table_lookup(
 /* As the control thread does: storage first, generation last, then the flow. */
 static void bind_flow(unsigned int flow, unsigned int index)
 {
-	struct session *session = session_table_at(table, index);
+	struct session_flow *session = session_table_flow(table, index);
 	struct session_ref ref = {.index = index, .generation = next_generation};
 	struct flow_key key = key_of(flow);
 
@@ -203,7 +203,7 @@ static void unbind_flow(unsigned int flow)
 {
 	struct flow_key key = key_of(flow);
 
-	atomic_store_explicit(&session_table_at(table, flows[flow].index)->route.generation, 0, memory_order_release);
+	atomic_store_explicit(&session_table_flow(table, flows[flow].index)->route.generation, 0, memory_order_release);
 	ck_assert_int_eq(session_table_remove(table, &key), 0);
 	taken[flows[flow].index] = false;
 	flows[flow].bound = false;

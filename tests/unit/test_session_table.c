@@ -88,10 +88,11 @@ START_TEST(test_session_table_storage)
 	ck_assert_uint_eq(session_table_max(table), SESSIONS);
 	for (uint32_t i = 0; i < SESSIONS; i++) {
 		struct session *session = session_table_at(table, i);
+		struct session_flow *flow = session_table_flow(table, i);
 
 		ck_assert_uint_eq((uintptr_t)session % RTE_CACHE_LINE_SIZE, 0);
-		ck_assert_uint_eq(session->route.generation, 0);
-		ck_assert_uint_eq(session->receive.packets, 0);
+		ck_assert_uint_eq(flow->route.generation, 0);
+		ck_assert_uint_eq(flow->receive.packets, 0);
 	}
 }
 END_TEST
