@@ -49,12 +49,6 @@ def cpu_s(pid):
     return total / 1e9
 
 
-def prefer(pid):
-    """What else runs on the machine gets less of it: the priority of the whole session, for that is what the scheduler shares processors between."""
-    with contextlib.suppress(OSError):
-        pathlib.Path(f"/proc/{pid}/autogroup").write_text("-15", encoding="ascii")
-
-
 class Link:
     """The way between the callers' namespace and the program's; gone when closed."""
 
@@ -88,7 +82,7 @@ class Callers:
         program = stage.BUILD / "tests/bench/rtp_legs"
         self.peer = run.Peer(scene.directory, "legs", ["taskset", "-c", OTHERS, "ip", "netns", "exec", scene.lan, program, scene.CALLERS, FIRST_PORT, count])
         self.pid = self.peer.popen.pid
-        prefer(self.pid)
+        report.prefer(self.pid)
         self.peer.answer()
 
     @staticmethod
@@ -115,7 +109,7 @@ class Rtpengine:
                                    f"--interface={scene.PLANE}", "--listen-ng=127.0.0.1:2223", "--port-min=30000", "--port-max=60000",
                                    f"--pidfile={scene.directory}/rtpengine.pid", namespace=scene.core)
         self.pid = self.process.pid
-        prefer(self.pid)
+        report.prefer(self.pid)
         self.control = fake_worker.socket_in(scene.core, socket.AF_INET, socket.SOCK_DGRAM)
         self.control.settimeout(0.5)
         self.control.connect(("127.0.0.1", 2223))
@@ -187,14 +181,14 @@ class Voxlane:
         self.plane = scene.start("dataplane", stage.binary("voxlane-dataplane"), "--lcores", f"0@({OTHERS}),1@{LAST}", "--no-pci", "--no-huge", "--no-shconf",
                                  "-m", 512, "--file-prefix", scene.prefix, "--vdev", port, "--", "--config", config, namespace=scene.core)
         self.pid = self.plane.pid
-        prefer(self.pid)
+        report.prefer(self.pid)
         self.control = stage.wait_for(self._connect, 30, "the data plane's control socket")
         if self.tap:
             stage.run("ip", "-n", scene.core, "link", "set", self.link.name, "netns", scene.lan)
             self.link.join()
         self.worker = run.Peer(scene.directory, "worker", ["taskset", "-c", OTHERS, stage.BUILD / "tests/oracle/voxlane-oracle-worker", "--socket", scene.directory / "worker.sock",
                                                            "--name", "peer", "--first", 0, "--count", most, "--sessions", most + 16, "--pace", 1])
-        prefer(self.worker.popen.pid)
+        report.prefer(self.worker.popen.pid)
         self.worker.answer()
 
     def _connect(self):
@@ -327,7 +321,7 @@ class MemoryPort:
     def _spread(self):
         """The packet core has the last processor for itself: time with work is then time of work."""
         for peer in (self.oracle.plane, self.oracle.load.popen, self.oracle.workers[0].popen):
-            prefer(peer.pid)
+            report.prefer(peer.pid)
             for path in pathlib.Path(f"/proc/{peer.pid}/task").iterdir():
                 packets = peer is self.oracle.plane and (path / "comm").read_text(encoding="ascii").startswith("lcore-worker")
                 os.sched_setaffinity(int(path.name), {LAST} if packets else set(range(LAST)))
