@@ -63,19 +63,22 @@ static inline uint64_t headers_add(uint64_t sum, uint64_t word)
 
 static inline uint64_t headers_sum(uint64_t sum, const uint8_t *data, size_t len)
 {
-	uint64_t words[2];
+	uint64_t words[2], other = 0;
 	uint32_t word;
 	uint16_t half;
 
+	/* Two sums, so that every second addition need not wait for the carry of the one before. */
 	for (; len >= sizeof(words); len -= sizeof(words), data += sizeof(words)) {
 		memcpy(words, data, sizeof(words));
-		sum = headers_add(headers_add(sum, words[0]), words[1]);
+		sum = headers_add(sum, words[0]);
+		other = headers_add(other, words[1]);
 	}
 	if (len & 8) {
 		memcpy(words, data, sizeof(words[0]));
 		sum = headers_add(sum, words[0]);
 		data += sizeof(words[0]);
 	}
+	sum = headers_add(sum, other);
 	if (len & 4) {
 		memcpy(&word, data, sizeof(word));
 		sum = headers_add(sum, word);

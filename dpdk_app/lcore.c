@@ -273,11 +273,16 @@ static unsigned int take_ports(struct lcore *lcore)
 	unsigned int total = 0;
 
 	for (unsigned int i = 0; i < private->rx_queue_count; i++) {
-		uint16_t count = rte_eth_rx_burst(private->rx_queues[i].port, private->rx_queues[i].queue, mbufs, LCORE_BURST);
+		const struct lcore_rx_queue *queue = &private->rx_queues[i];
+		uint16_t count = LCORE_BURST;
 
-		if (count > 0)
-			lcore_receive(lcore, mbufs, count, private->rx_queues[i].port);
-		total += count;
+		/* As many as beats in a turn at most: behind by as much each way, neither starves the other. */
+		for (unsigned int burst = 0; burst < LCORE_BURSTS_A_TURN && count == LCORE_BURST; burst++) {
+			count = rte_eth_rx_burst(queue->port, queue->queue, mbufs, LCORE_BURST);
+			if (count > 0)
+				lcore_receive(lcore, mbufs, count, queue->port);
+			total += count;
+		}
 	}
 	lcore_count(&lcore->counters.received, total);
 	return total;

@@ -12,10 +12,11 @@
 #include "learn_limit.h"
 #include "wheel.h"
 
-#define LCORE_BURST	 32u
-#define LCORE_TX_STAGE	 64u
-#define LCORE_RING_MBUFS 1024u
-#define LCORE_COMMANDS	 4096u
+#define LCORE_BURST	    32u
+#define LCORE_BURSTS_A_TURN 8u /* of each queue, and of beats */
+#define LCORE_TX_STAGE	    64u
+#define LCORE_RING_MBUFS    1024u
+#define LCORE_COMMANDS	    4096u
 
 _Static_assert(LCORE_BURST <= SESSION_LOOKUP_BURST, "one burst is one lookup");
 _Static_assert(WORKERS_MAX == 64, "worker slots are bits of a word");

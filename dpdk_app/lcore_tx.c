@@ -15,7 +15,6 @@
 #include "lcore_internal.h"
 
 #define RECORDS_A_TURN 64u /* of one worker */
-#define BATCHES_A_TURN 16u /* of LCORE_BURST beats */
 #define RTP_SIZE       12u
 
 /* Tell the worker of the session that its mark was reached; tried again on the next beat while its ring is full. */
@@ -260,9 +259,8 @@ static void build(
 }
 
 /* One call's beat. Uses `mbuf` (NULL: the pool is empty) and returns true, or leaves it and returns false. */
-static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf, uint64_t now, uint64_t due)
+static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf, uint64_t now)
 {
-	struct lcore_private *private = lcore_private(lcore);
 	struct session *session = session_table_at(lcore->table, index);
 	const struct lcore_target *target = &session->sender.target;
 	struct playout_packet packet;
@@ -288,10 +286,9 @@ static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf,
 		} else {
 			build(mbuf, &target->headers, session->playout.ssrc, &packet);
 			stage(lcore, target->port, mbuf);
-			lcore_count(&lcore->counters.frames, 1);
-			vl_histogram_add(&lcore->latency.beat_error_us, lcore_scale(now - due, private->us_scale));
 			if (packet.talkspurt)
-				lcore_latency_add(private, &lcore->latency.message_to_rtp_us, packet.message_tsc, now);
+				lcore_latency_add(
+					lcore_private(lcore), &lcore->latency.message_to_rtp_us, packet.message_tsc, now);
 			used = true;
 		}
 	}
@@ -302,49 +299,68 @@ static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf,
 	return used;
 }
 
-static void beat_batch(struct lcore *lcore, const uint32_t indices[], unsigned int count, uint64_t due)
+/* Calls that are due together. */
+struct batch {
+	uint32_t indices[LCORE_BURST];
+	unsigned int count;
+	uint64_t due;
+};
+
+static void beat_batch(struct lcore *lcore, const struct batch *batch)
 {
 	struct lcore_private *private = lcore_private(lcore);
 	struct rte_mbuf *mbufs[LCORE_BURST];
 	unsigned int used = 0;
 	uint64_t now = rte_rdtsc();
-	bool buffers = rte_pktmbuf_alloc_bulk(lcore->pool, mbufs, count) == 0;
+	bool buffers = rte_pktmbuf_alloc_bulk(lcore->pool, mbufs, batch->count) == 0;
 
-	if (now - due > private->late_tsc)
-		lcore_count(&lcore->counters.late_beats, count);
-	for (unsigned int i = 0; i < count; i++) {
-		const struct session *session = session_table_at(lcore->table, indices[i]);
-
-		rte_prefetch0(&session->sender);
-		rte_prefetch0(&session->playout);
-	}
-	for (unsigned int i = 0; i < count; i++) {
-		const struct session_playout *playout = &session_table_at(lcore->table, indices[i])->playout;
+	if (now - batch->due > private->late_tsc)
+		lcore_count(&lcore->counters.late_beats, batch->count);
+	for (unsigned int i = 0; i < batch->count; i++) {
+		const struct session_playout *playout = &session_table_at(lcore->table, batch->indices[i])->playout;
 		const uint8_t *frame = playout->frame[playout->head];
 
 		for (unsigned int offset = 0; playout->count > 0 && offset < PLAYOUT_FRAME_SIZE; offset += RTE_CACHE_LINE_SIZE)
 			rte_prefetch0(frame + offset);
 	}
-	for (unsigned int i = 0; i < count; i++)
-		used += beat_one(lcore, indices[i], buffers ? mbufs[used] : NULL, now, due);
+	for (unsigned int i = 0; i < batch->count; i++)
+		used += beat_one(lcore, batch->indices[i], buffers ? mbufs[used] : NULL, now);
 	if (buffers)
-		rte_pktmbuf_free_bulk(mbufs + used, count - used);
+		rte_pktmbuf_free_bulk(mbufs + used, batch->count - used);
+	lcore_count(&lcore->counters.frames, used);
+	vl_histogram_add_many(&lcore->latency.beat_error_us, lcore_scale(now - batch->due, private->us_scale), used);
+}
+
+/* The next calls that are due, and what the wheel does not know of them on its way to the cache. */
+static void next_batch(struct lcore *lcore, struct batch *batch)
+{
+	struct lcore_private *private = lcore_private(lcore);
+
+	batch->count = wheel_due(private->wheel, private->now, batch->indices, LCORE_BURST, &batch->due);
+	for (unsigned int i = 0; i < batch->count; i++) {
+		const struct session *session = session_table_at(lcore->table, batch->indices[i]);
+
+		rte_prefetch0(&session->sender);
+		rte_prefetch0(&session->playout);
+	}
 }
 
 unsigned int lcore_beat(struct lcore *lcore)
 {
-	struct lcore_private *private = lcore_private(lcore);
-	uint32_t indices[LCORE_BURST];
-	unsigned int total = 0;
+	struct batch batches[2];
+	unsigned int total = 0, turn = 0;
 
-	for (unsigned int batch = 0; batch < BATCHES_A_TURN; batch++) {
-		uint64_t due;
-		unsigned int count = wheel_due(private->wheel, private->now, indices, LCORE_BURST, &due);
+	/* A batch is fetched while the one before it is sent. */
+	next_batch(lcore, &batches[0]);
+	while (batches[turn % 2].count > 0) {
+		const struct batch *batch = &batches[turn++ % 2];
 
-		if (count == 0)
-			break;
-		beat_batch(lcore, indices, count, due);
-		total += count;
+		if (turn < LCORE_BURSTS_A_TURN)
+			next_batch(lcore, &batches[turn % 2]);
+		else
+			batches[turn % 2].count = 0;
+		beat_batch(lcore, batch);
+		total += batch->count;
 	}
 	lcore_publish(lcore);
 	return total;

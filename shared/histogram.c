@@ -33,14 +33,25 @@ static void add_relaxed(_Atomic uint64_t *counter, uint64_t value)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value, memory_order_relaxed);
 }
 
-void vl_histogram_add(struct vl_histogram *histogram, uint64_t value)
+static inline void add_times(struct vl_histogram *histogram, uint64_t value, uint32_t times)
 {
 	uint32_t clamped = value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 
-	add_relaxed(&histogram->buckets[bucket_of(clamped)], 1);
-	add_relaxed(&histogram->sum, clamped);
+	add_relaxed(&histogram->buckets[bucket_of(clamped)], times);
+	add_relaxed(&histogram->sum, (uint64_t)clamped * times);
 	if (clamped > atomic_load_explicit(&histogram->max, memory_order_relaxed))
 		atomic_store_explicit(&histogram->max, clamped, memory_order_relaxed);
+}
+
+void vl_histogram_add(struct vl_histogram *histogram, uint64_t value)
+{
+	add_times(histogram, value, 1);
+}
+
+void vl_histogram_add_many(struct vl_histogram *histogram, uint64_t value, uint32_t times)
+{
+	if (times > 0)
+		add_times(histogram, value, times);
 }
 
 void vl_histogram_merge(struct vl_histogram *to, const struct vl_histogram *from)

@@ -20,6 +20,9 @@ struct vl_histogram {
 /* Count one value; values above 2^32-1 count as that. The writer's thread; no branch of unbounded length. */
 void vl_histogram_add(struct vl_histogram *histogram, uint64_t value);
 
+/* Count one value `times` times. As vl_histogram_add(). */
+void vl_histogram_add_many(struct vl_histogram *histogram, uint64_t value, uint32_t times);
+
 /* Add every count of `from` to `to`. The owner of `to`. */
 void vl_histogram_merge(struct vl_histogram *to, const struct vl_histogram *from);
 
