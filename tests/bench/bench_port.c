@@ -5,6 +5,7 @@
 #include "bench_port.h"
 
 #include <string.h>
+#include <time.h>
 
 #include <rte_byteorder.h>
 #include <rte_cycles.h>
@@ -44,19 +45,42 @@ static struct {
 	uint32_t room;
 } port;
 
+static uint64_t used_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 void bench_watch_look(struct bench_watch *watch, uint64_t now, uint64_t stall_tsc)
 {
 	uint64_t last = atomic_load_explicit(&watch->last, memory_order_relaxed), gap = now - last;
 
 	atomic_store_explicit(&watch->last, now, memory_order_relaxed);
-	if (likely(gap < stall_tsc) || last == 0)
+	/* Asked now and then, so that many a small absence does not make a long one. */
+	if (likely(gap < stall_tsc && now - watch->looked < rte_get_tsc_hz() / 100))
+		return;
+	uint64_t used = used_ns(), ran = used - watch->used_ns,
+		 passed = (now - watch->looked) * 1000 / (rte_get_tsc_hz() / 1000000);
+	bool away = watch->looked != 0 && passed > ran && passed - ran > gap * 500 / (rte_get_tsc_hz() / 1000000);
+
+	watch->used_ns = used;
+	watch->looked = now;
+	if (!away || gap < stall_tsc)
 		return;
 	lcore_count(&watch->stalls, 1);
 	lcore_count(&watch->stalled_tsc, gap);
 	if (gap > atomic_load_explicit(&watch->longest_tsc, memory_order_relaxed))
 		atomic_store_explicit(&watch->longest_tsc, gap, memory_order_relaxed);
-	atomic_store_explicit(&watch->ended, now, memory_order_relaxed);
 	atomic_store_explicit(&watch->length_tsc, gap, memory_order_relaxed);
+	atomic_store_explicit(&watch->ended, now, memory_order_relaxed);
+}
+
+bool bench_watch_recovers(const struct bench_watch *watch, uint64_t now)
+{
+	return now - atomic_load_explicit(&watch->ended, memory_order_relaxed) <
+	       BENCH_AFTER_STALL * atomic_load_explicit(&watch->length_tsc, memory_order_relaxed);
 }
 
 /* Post fresh buffers where others were taken. Lcore. */
@@ -117,7 +141,7 @@ static uint16_t on_transmit(uint16_t id, uint16_t queue, struct rte_mbuf *mbufs[
 {
 	uint64_t now = rte_rdtsc();
 	/* In this turn, or not long before. */
-	bool disturbed = now - port.watch.last >= port.stall_tsc || now - port.watch.ended < 2 * port.watch.length_tsc;
+	bool disturbed = now - port.watch.last >= port.stall_tsc || bench_watch_recovers(&port.watch, now);
 	uint32_t stamp = (uint32_t)now, at = atomic_load_explicit(&port.sent_count, memory_order_relaxed);
 
 	(void)id, (void)queue, (void)context;
