@@ -69,6 +69,7 @@ static void private_init(
 	private->rtp_scale = scale_of(RTP_CLOCK_HZ, private->tsc_hz);
 	private->us_scale = scale_of(US_A_SECOND, private->tsc_hz);
 	private->late_tsc = private->tsc_hz / US_A_SECOND * LATE_BEAT_US;
+	private->period_tsc = private->tsc_hz / 1000 * WHEEL_PERIOD_MS;
 	private->now = rte_rdtsc();
 	private->wheel = wheel_init(wheel_memory, max_sessions, private->tsc_hz, private->now);
 	learn_limit_init(&private->streams, settings->random_key, private->tsc_hz, settings->learn_per_second,

@@ -82,6 +82,7 @@ struct lcore_counters {
 	_Atomic uint64_t frames;		/* playout packets built */
 	_Atomic uint64_t busy_tsc, total_tsc;	/* time in turns that found work, and all time */
 	_Atomic uint64_t late_beats;		/* beats more than 1 ms behind their time */
+	_Atomic uint64_t skipped_beats;		/* beats that were not sent, the voice later: see lcore_tx.c and wheel.h */
 	_Atomic uint64_t refused_records; /* records of workers refused: down_corrupt, down_session and down_record together */
 };
 

@@ -38,7 +38,8 @@ struct lcore_private {
 	uint64_t tsc_hz;
 	uint64_t rtp_scale, us_scale; /* units per cycle times 2^64 */
 	uint64_t late_tsc;
-	uint64_t now; /* at the beginning of the turn */
+	uint64_t period_tsc; /* of a call's beat */
+	uint64_t now;	     /* at the beginning of the turn */
 
 	unsigned int rx_queue_count;
 	struct lcore_rx_queue rx_queues[LCORE_RX_QUEUES];

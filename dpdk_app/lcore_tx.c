@@ -259,7 +259,7 @@ static void build(
 }
 
 /* One call's beat. Uses `mbuf` (NULL: the pool is empty) and returns true, or leaves it and returns false. */
-static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf, uint64_t now)
+static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf, uint64_t now, bool behind)
 {
 	struct session *session = session_table_at(lcore->table, index);
 	const struct lcore_target *target = &session->sender.target;
@@ -277,6 +277,10 @@ static bool beat_one(struct lcore *lcore, uint32_t index, struct rte_mbuf *mbuf,
 	if (unlikely(session->sender.event_active)) {
 		telephone_event_beat(&session->event, &session->playout, &packet);
 		session->sender.event_active = telephone_event_is_active(&session->event);
+	} else if (unlikely(behind) && playout_is_dry(&session->playout)) {
+		/* We stood still, and the worker perhaps too. Silence to catch up would be a hole in a word: the stream waits for its voice. */
+		lcore_count(&lcore->counters.skipped_beats, 1);
+		return false;
 	} else {
 		playout_beat(&session->playout, &packet);
 	}
@@ -312,6 +316,7 @@ static void beat_batch(struct lcore *lcore, const struct batch *batch)
 	struct rte_mbuf *mbufs[LCORE_BURST];
 	unsigned int used = 0;
 	uint64_t now = rte_rdtsc();
+	bool behind = now - batch->due > private->period_tsc; /* by a whole beat of each call */
 	bool buffers = rte_pktmbuf_alloc_bulk(lcore->pool, mbufs, batch->count) == 0;
 
 	if (now - batch->due > private->late_tsc)
@@ -324,7 +329,7 @@ static void beat_batch(struct lcore *lcore, const struct batch *batch)
 			rte_prefetch0(frame + offset);
 	}
 	for (unsigned int i = 0; i < batch->count; i++)
-		used += beat_one(lcore, batch->indices[i], buffers ? mbufs[used] : NULL, now);
+		used += beat_one(lcore, batch->indices[i], buffers ? mbufs[used] : NULL, now, behind);
 	if (buffers)
 		rte_pktmbuf_free_bulk(mbufs + used, batch->count - used);
 	lcore_count(&lcore->counters.frames, used);
@@ -347,6 +352,8 @@ static void next_batch(struct lcore *lcore, struct batch *batch)
 
 unsigned int lcore_beat(struct lcore *lcore)
 {
+	struct wheel *wheel = lcore_private(lcore)->wheel;
+	uint64_t skipped = wheel_skipped(wheel);
 	struct batch batches[2];
 	unsigned int total = 0, turn = 0;
 
@@ -362,6 +369,9 @@ unsigned int lcore_beat(struct lcore *lcore)
 		beat_batch(lcore, batch);
 		total += batch->count;
 	}
+	skipped = wheel_skipped(wheel) - skipped;
+	if (unlikely(skipped > 0))
+		lcore_count(&lcore->counters.skipped_beats, skipped);
 	lcore_publish(lcore);
 	return total;
 }

@@ -90,6 +90,12 @@ unsigned int playout_flush(struct session_playout *playout, uint32_t turn);
 /* The worker wants to know when all that is queued now has been sent. Owning lcore. Returns 0, -ESTALE. */
 int playout_mark(struct session_playout *playout, uint32_t turn);
 
+/* Whether the next beat would send silence in the middle of a turn, because nothing is queued. Lcore. */
+static inline bool playout_is_dry(const struct session_playout *playout)
+{
+	return playout->count == 0 && playout->talking && !playout->marked;
+}
+
 /*
  * One 20 ms beat on which nothing can be sent, because nobody knows yet where to: only time goes on. What is queued waits, a MARK is not reached,
  * the stream does not begin. Owning lcore.

@@ -6,16 +6,18 @@
 #pragma once
 
 /* Counters of one packet lcore: X(field of struct lcore_counters, "unit", "meaning") */
-#define TELEMETRY_LCORE_COUNTERS(X)                                                                         \
-	X(received, "packets", "frames received from the port")                                             \
-	X(transmitted, "packets", "frames given to the port")                                               \
-	X(rtp, "packets", "RTP packets classified")                                                         \
-	X(rtcp, "packets", "RTCP packets classified")                                                       \
-	X(delivered, "packets", "RTP payloads published to a worker")                                       \
-	X(frames, "packets", "playout packets built")                                                       \
-	X(late_beats, "beats", "20 ms beats more than 1 ms behind their time")                              \
-	X(refused_records, "records", "records of workers refused: of no session of theirs, or impossible") \
-	X(busy_tsc, "cycles", "time in turns of the loop that found work")                                  \
+#define TELEMETRY_LCORE_COUNTERS(X)                                                                                   \
+	X(received, "packets", "frames received from the port")                                                       \
+	X(transmitted, "packets", "frames given to the port")                                                         \
+	X(rtp, "packets", "RTP packets classified")                                                                   \
+	X(rtcp, "packets", "RTCP packets classified")                                                                 \
+	X(delivered, "packets", "RTP payloads published to a worker")                                                 \
+	X(frames, "packets", "playout packets built")                                                                 \
+	X(late_beats, "beats", "20 ms beats more than 1 ms behind their time")                                        \
+	X(skipped_beats, "beats",                                                                                     \
+		"beats not sent because the core had stood still; the voice is sent later, nothing of it is dropped") \
+	X(refused_records, "records", "records of workers refused: of no session of theirs, or impossible")           \
+	X(busy_tsc, "cycles", "time in turns of the loop that found work")                                            \
 	X(total_tsc, "cycles", "all time of the loop")
 
 /* Histograms of one packet lcore: X(field of struct lcore_latency, "unit", "meaning") */

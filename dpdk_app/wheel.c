@@ -26,6 +26,7 @@ struct wheel {
 	uint32_t cursor;   /* index to be handed out next in it; NONE when it is done */
 	bool walking;	   /* some of the current slot have been handed out */
 	uint32_t max, count;
+	uint64_t skipped; /* beats of calls that were never handed out */
 	uint32_t candidate;
 	uint64_t used[MAP_WORDS]; /* slots that are not empty */
 	uint32_t first[WHEEL_SLOTS];
@@ -122,8 +123,10 @@ static void skip_lost(struct wheel *wheel, uint64_t now)
 {
 	uint64_t turn = wheel->step_tsc * WHEEL_SLOTS;
 
-	if (now - wheel->due_tsc > turn * WHEEL_ROUNDS_MAX)
-		wheel->due_tsc = now;
+	if (now - wheel->due_tsc <= turn * WHEEL_ROUNDS_MAX)
+		return;
+	wheel->skipped += (now - wheel->due_tsc) / turn * wheel->count;
+	wheel->due_tsc = now;
 }
 
 unsigned int wheel_due(struct wheel *wheel, uint64_t now, uint32_t indices[], unsigned int max, uint64_t *due_tsc)
@@ -173,6 +176,11 @@ uint64_t wheel_next(const struct wheel *wheel)
 	if (wheel->count == 0)
 		return UINT64_MAX;
 	return wheel->due_tsc + slots_ahead(wheel) * wheel->step_tsc;
+}
+
+uint64_t wheel_skipped(const struct wheel *wheel)
+{
+	return wheel->skipped;
 }
 
 uint32_t wheel_count(const struct wheel *wheel)

@@ -41,5 +41,8 @@ unsigned int wheel_due(struct wheel *wheel, uint64_t now, uint32_t indices[], un
 /* When the next beat of any call is due; UINT64_MAX when the wheel is empty. Owner. */
 uint64_t wheel_next(const struct wheel *wheel);
 
+/* Beats that were skipped because the wheel was too far behind, over all calls, so far. Owner. */
+uint64_t wheel_skipped(const struct wheel *wheel);
+
 /* Calls in the wheel. Owner. */
 uint32_t wheel_count(const struct wheel *wheel);

@@ -237,12 +237,15 @@ void message_turn_complete(struct text *text, const struct message_usage *usage,
 	finish(text, root);
 }
 
-void message_tool_call(struct text *text, const char *name, const char *id)
+void message_tool_call(struct text *text, const char *name, const char *args, const char *id)
 {
-	cJSON *root = cJSON_CreateObject(), *call = cJSON_CreateObject();
+	cJSON *root = cJSON_CreateObject(), *call = cJSON_CreateObject(), *given = args != NULL ? cJSON_Parse(args) : NULL;
 	cJSON_AddItemToArray(cJSON_AddArrayToObject(cJSON_AddObjectToObject(root, "toolCall"), "functionCalls"), call);
 	cJSON_AddStringToObject(call, "name", name);
-	cJSON_AddStringToObject(cJSON_AddObjectToObject(call, "args"), "why", "done");
+	if (given != NULL)
+		cJSON_AddItemToObject(call, "args", given);
+	else
+		cJSON_AddStringToObject(cJSON_AddObjectToObject(call, "args"), "why", "done");
 	if (id != NULL)
 		cJSON_AddStringToObject(call, "id", id);
 	finish(text, root);

@@ -42,7 +42,8 @@ void message_audio(struct text *text, const char *base64, size_t size, unsigned 
 void message_text(struct text *text, const char *words, bool vertex);
 void message_flag(struct text *text, const char *member); /* {"serverContent": {member: true}} */
 void message_turn_complete(struct text *text, const struct message_usage *usage, bool vertex);
-void message_tool_call(struct text *text, const char *name, const char *id); /* id NULL: left out, as Vertex AI may */
+void message_tool_call(
+	struct text *text, const char *name, const char *args, const char *id); /* id NULL: left out, as Vertex AI may */
 void message_tool_cancellation(struct text *text, const char *id);
 void message_go_away(struct text *text, uint32_t left_ms);
 void message_error(struct text *text, unsigned code, const char *reason); /* an error inside a message */

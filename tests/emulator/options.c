@@ -275,11 +275,14 @@ static const struct option table[] = {
 	FLAG("--odd-chunks", rules.burst.odd, "one more byte in each audio message: samples straddle messages"),
 	FLAG("--tiny-chunks", rules.burst.tiny, "every second audio message has 2 bytes"),
 	FLAG("--empty-turn-complete", rules.empty_turns, "turns end without an answer"),
+	FLAG("--mute", rules.mute, "hear the caller and never answer"),
+	FLAG("--deaf", rules.deaf, "take audio and hear nobody speak"),
 	FLAG("--separate-transcript", rules.separate_transcript, "outputTranscription in messages of its own"),
 	FLAG("--no-noise", rules.no_noise, "leave out the {} messages"),
 	NUMBER("--noise-ms", rules.noise_ms, "send {} and {\"serverContent\": {}} in turn, so often, whatever else goes on"),
 	NUMBER("--interrupt-every-ms", rules.interrupt_every_ms, "interrupt answers after so long although nobody speaks"),
 	TEXT("--tool-call", "NAME", rules.tool_name, "call this function in the first turn"),
+	TEXT("--tool-args", "JSON", rules.tool_args, "with these arguments"),
 	FLAG("--tool-cancel", rules.tool_cancel, "cancel a pending function call when the caller speaks"),
 	FLAG("--tool-without-id", rules.tool_without_id, "leave out the call's id"),
 	FLAG("--strict-tool-ids", rules.strict_tool_ids, "close with 1008 on a toolResponse with an unknown id"),
@@ -362,6 +365,7 @@ static void derive_clean(struct options *options)
 	options->clean.no_setup_complete = options->clean.empty_turns = false;
 	options->clean.interrupt_every_ms = options->clean.refuse_resume = options->clean.noise_ms = 0;
 	options->clean.tool_name = NULL;
+	options->clean.tool_args = NULL;
 	options->clean.parts = 0;
 }
 

@@ -181,7 +181,7 @@ static void start_tool_turn(struct talk *talk)
 	snprintf(talk->tool_id, sizeof(talk->tool_id), "%s", id);
 	talk->tool_number++;
 	talk->persona->counters.tool_calls++;
-	message_tool_call(&talk->text, talk->rules->tool_name, talk->rules->tool_without_id ? NULL : id);
+	message_tool_call(&talk->text, talk->rules->tool_name, talk->rules->tool_args, talk->rules->tool_without_id ? NULL : id);
 	talk_send(talk);
 	message_flag(&talk->text, "generationComplete");
 	talk_send(talk);
@@ -208,6 +208,8 @@ static void start_answer(struct talk *talk, uint64_t now_ms)
 {
 	uint32_t seed;
 	talk->answer_due = 0;
+	if (talk->rules->mute)
+		return;
 	if (talk->rules->tool_name != NULL && talk->tool_number == 0) {
 		start_tool_turn(talk);
 		return;

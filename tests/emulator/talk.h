@@ -26,6 +26,7 @@ struct talk_rules {
 	unsigned refuse_resume;
 	struct burst_rules burst;
 	const char *tool_name; /* call this function in a session's first turn, NULL = never */
+	const char *tool_args; /* with these arguments, NULL = {"why": "done"} */
 	bool tool_without_id;
 	bool tool_cancel;     /* cancel a call that is pending when the caller speaks, as 2.5 models do */
 	bool strict_tool_ids; /* a response with an unknown id closes with 1008 instead of being ignored */
@@ -33,6 +34,8 @@ struct talk_rules {
 	uint32_t parts;	      /* of each audio message, 0 = 1 */
 	bool no_setup_complete;
 	bool empty_turns;	     /* turnComplete without an answer */
+	bool mute;		     /* hears and never answers */
+	bool deaf;		     /* hears nobody speak */
 	bool echo;		     /* the answer is the utterance itself */
 	bool no_noise;		     /* leave out the {} messages */
 	uint32_t noise_ms;	     /* {} so often besides, 0 = not */

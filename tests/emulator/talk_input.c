@@ -163,7 +163,7 @@ static void take_samples(struct talk *talk, const int16_t *samples, size_t count
 	talk->host.heard(talk->host.user, samples, count);
 	talk->heard_samples += count;
 	keep_utterance(talk, samples, count);
-	while (count > 0 && !talk->setup.vad_disabled) {
+	while (count > 0 && !talk->setup.vad_disabled && !talk->rules->deaf) {
 		size_t used;
 		enum vad_event event = vad_feed(&talk->vad, samples, count, &used);
 		samples += used;

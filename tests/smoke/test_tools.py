@@ -84,6 +84,49 @@ class Tools(SmokeCase):
         self.assertGreaterEqual(heard_ms, 2940)
         self.assertEqual(self.refused("session.get", session=session), -32001)
 
+    def test_transfer(self):
+        """The platform hears where to; what came of it reaches the model, which tells the caller."""
+        session, caller = self.begin({"name": "transfer_call"}, "--tool-args", json.dumps({"destination": "sip:desk@example.com"}))
+        asked = stage.wait_for(lambda: self.events("session.transfer_requested"), 12, "session.transfer_requested")[0]
+        self.assertEqual((asked["session"], asked["user"], asked["destination"]), (session, "admin2", "sip:desk@example.com"))
+        self.assertTrue(self.scene.control.call("tool.result", session=session, id=asked["id"], error="the desk does not answer"))
+        self.assertEqual(self.refused("tool.result", session=session, id=asked["id"], result={}), -32002)
+        stage.wait_for(lambda: self.scene.stats()["keys"]["admin2"]["tool_responses"] == 1, 3, "the emulator's toolResponse")
+        report = self.scene.report(caller)
+        self.assertTrue(report["heard"], "no answer behind the transfer")
+        self.assertEqual((report["sequence_gaps"], report["lost"]), (0, 0))
+        self.assertEqual(len(self.events("session.transfer_requested")), 1)
+        self.assertEqual(self.events("session.tool_call"), [])
+        self.assertIn(self.scene.get(session)["state"], ("ready", "talking"))
+
+    def test_transfer_to_nowhere(self):
+        """Wrong arguments never reach the platform; the model is told."""
+        _, caller = self.begin({"name": "transfer_call"})
+        stage.wait_for(lambda: self.scene.stats()["keys"]["admin2"]["tool_responses"] == 1, 12, "the emulator's toolResponse")
+        self.assertTrue(self.scene.report(caller)["heard"])
+        self.assertEqual(self.events("session.transfer_requested"), [])
+
+    def test_hold(self):
+        """The model wants the caller on hold: the platform does it, the model hears nothing of him meanwhile, and he comes back."""
+        s = self.scene
+        session, caller = self.begin({"name": "hold"}, "--tool-args", json.dumps({"on": True}))
+        asked = stage.wait_for(lambda: self.events("session.hold_requested"), 12, "session.hold_requested")[0]
+        self.assertEqual((asked["session"], asked["user"], asked["hold"]), (session, "admin2", True))
+        self.assertTrue(s.control.call("session.update", session=session, hold=True)["held"])
+        s.control.call("tool.result", session=session, id=asked["id"], result={"held": True})
+        stage.wait_for(lambda: s.stats()["keys"]["admin2"]["tool_responses"] == 1, 3, "the emulator's toolResponse")
+        before = s.get(session)["receive"]
+        stage.wait_for(lambda: s.get(session)["receive"]["dropped"] > before["dropped"] + 50, 4, "the caller's packets to stay behind")
+        self.assertFalse(s.control.call("session.update", session=session, hold=False)["held"])
+        back = s.get(session)["receive"]
+        stage.wait_for(lambda: s.get(session)["receive"]["packets"] > back["packets"] + 25, 4, "the caller's packets to come")
+        self.assertLess(s.get(session)["receive"]["dropped"], back["dropped"] + 5)
+        report = s.report(caller)
+        # What was to be said was said, and the stream never paused.
+        self.assertTrue(report["heard"], "no answer behind the hold")
+        self.assertEqual((report["sequence_gaps"], report["lost"], report["timestamp_discontinuities"]), (0, 0, 0))
+        self.assertEqual(len(self.events("session.hold_requested")), 1)
+
     def test_keys_both_ways(self):
         s = self.scene
         people = [scene.User("admin2", tools=[{"name": "send_dtmf"}])]

@@ -12,32 +12,33 @@
 #include <string.h>
 
 /* X(name, has argument, "argument", "what") in the order of --help. */
-#define OPTIONS(X)                                                                                       \
-	X(bind, 1, "IP:PORT", "our address (required); IPv6 as [ADDR]:PORT")                             \
-	X(to, 1, "IP:PORT", "where the RTP goes (required)")                                             \
-	X(wav, 1, "FILE", "what we say; any rate, mono or stereo; without it we send silence")           \
-	X(codec, 1, "PCMU|PCMA", "default PCMU")                                                         \
-	X(payload_type, 1, "N", "RTP payload type, default the codec's")                                 \
-	X(ssrc, 1, "N", "default random")                                                                \
-	X(start_seq, 1, "N", "first sequence number, default random")                                    \
-	X(marker, 0, "", "set the marker bit where an utterance begins")                                 \
-	X(repeat, 1, "N", "how often the file is said, default 1, 0 for ever")                           \
-	X(start_delay_ms, 1, "N", "silence before the first utterance")                                  \
-	X(pause_ms, 1, "N", "silence after each utterance, default 2000")                                \
-	X(talk_when_hearing_ms, 1, "N", "barge in: later utterances begin N ms into each answer")        \
-	X(duration_s, 1, "S", "stop after S seconds, default when all is said")                          \
-	X(ssrc_change_at_ms, 1, "N", "go on with another SSRC")                                          \
-	X(ssrc_change_to, 1, "N", "that SSRC, default the first one + 1")                                \
-	X(rebind_at_ms, 1, "N", "go on from another source port")                                        \
-	X(rebind_port, 1, "PORT", "that port")                                                           \
-	X(reorder, 1, "PERCENT", "packets swapped with the next one")                                    \
-	X(loss, 1, "PERCENT", "packets not sent")                                                        \
-	X(duplicate, 1, "PERCENT", "packets sent twice")                                                 \
-	X(seed, 1, "N", "of the three above, default 1")                                                 \
-	X(silence_peak, 1, "N", "a frame whose loudest sample is not above this is silence, default 64") \
-	X(record, 1, "FILE", "stereo WAV: left what we sent, right what came back")                      \
-	X(json, 1, "FILE", "the report; - for stdout")                                                   \
-	X(live_ms, 1, "N", "print one line of JSON every N ms on stdout")                                \
+#define OPTIONS(X)                                                                                                 \
+	X(bind, 1, "IP:PORT", "our address (required); IPv6 as [ADDR]:PORT")                                       \
+	X(to, 1, "IP:PORT", "where the RTP goes (required)")                                                       \
+	X(wav, 1, "FILE", "what we say; any rate, mono or stereo; without it we send silence")                     \
+	X(codec, 1, "PCMU|PCMA", "default PCMU")                                                                   \
+	X(payload_type, 1, "N", "RTP payload type, default the codec's")                                           \
+	X(ssrc, 1, "N", "default random")                                                                          \
+	X(start_seq, 1, "N", "first sequence number, default random")                                              \
+	X(marker, 0, "", "set the marker bit where an utterance begins")                                           \
+	X(repeat, 1, "N", "how often the file is said, default 1, 0 for ever")                                     \
+	X(start_delay_ms, 1, "N", "silence before the first utterance")                                            \
+	X(pause_ms, 1, "N", "silence after each utterance, default 2000")                                          \
+	X(talk_when_hearing_ms, 1, "N", "barge in: later utterances begin N ms into each answer")                  \
+	X(duration_s, 1, "S", "stop after S seconds, default when all is said")                                    \
+	X(ssrc_change_at_ms, 1, "N", "go on with another SSRC")                                                    \
+	X(ssrc_change_to, 1, "N", "that SSRC, default the first one + 1")                                          \
+	X(rebind_at_ms, 1, "N", "go on from another source port")                                                  \
+	X(rebind_port, 1, "PORT", "that port")                                                                     \
+	X(echo, 1, "PERCENT", "what we hear comes back, so loud, after 100 ms: a phone without an echo canceller") \
+	X(reorder, 1, "PERCENT", "packets swapped with the next one")                                              \
+	X(loss, 1, "PERCENT", "packets not sent")                                                                  \
+	X(duplicate, 1, "PERCENT", "packets sent twice")                                                           \
+	X(seed, 1, "N", "of the three above, default 1")                                                           \
+	X(silence_peak, 1, "N", "a frame whose loudest sample is not above this is silence, default 64")           \
+	X(record, 1, "FILE", "stereo WAV: left what we sent, right what came back")                                \
+	X(json, 1, "FILE", "the report; - for stdout")                                                             \
+	X(live_ms, 1, "N", "print one line of JSON every N ms on stdout")                                          \
 	X(help, 0, "", "this text")
 
 enum {
@@ -175,6 +176,7 @@ static int option_number(struct caller_options *o, int option, const char *value
 		[OPTION_start_seq] = UINT16_MAX,
 		[OPTION_rebind_port] = UINT16_MAX,
 		[OPTION_reorder] = 100,
+		[OPTION_echo] = 100,
 		[OPTION_loss] = 100,
 		[OPTION_duplicate] = 100,
 		[OPTION_silence_peak] = INT16_MAX,
@@ -224,6 +226,9 @@ static int option_number(struct caller_options *o, int option, const char *value
 		break;
 	case OPTION_reorder:
 		o->reorder = v;
+		break;
+	case OPTION_echo:
+		o->echo = v;
 		break;
 	case OPTION_loss:
 		o->loss = v;

@@ -26,6 +26,7 @@ struct caller_options {
 	int64_t rebind_at_ms;
 	uint16_t rebind_port;
 	double reorder, loss, duplicate; /* percent */
+	double echo;			 /* percent of the amplitude */
 	uint64_t seed;
 	int64_t live_ms; /* 0: no live lines */
 	int16_t silence_peak;

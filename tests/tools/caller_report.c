@@ -133,6 +133,7 @@ int caller_report_write(FILE *file, const struct caller_sent *sent, const struct
 	add(clock, "start_us", (double)sent->start_us);
 	add(clock, "realtime_offset_us", (double)sent->realtime_offset_us);
 	add_spans(root, "heard", &receiver->heard);
+	add_spans(root, "stalls", &receiver->stalls);
 	add_spans(root, "spoke", &sent->spoke);
 	return print(file, root, true);
 }

@@ -23,6 +23,9 @@
 
 enum { BEAT_US = 20000, PACKET_MAX = 2048, FRAME_BYTES = TALK_FRAME_SAMPLES };
 
+#define ECHO_FRAMES	  16u
+#define ECHO_DELAY_FRAMES 5u
+
 struct caller {
 	struct caller_options options;
 	int sockets[2]; /* [1]: the one bound later */
@@ -37,6 +40,8 @@ struct caller {
 	uint64_t random;
 	uint8_t held[12 + FRAME_BYTES]; /* packet that waits to be sent after the next one */
 	bool holding;
+	int16_t echo[ECHO_FRAMES][TALK_FRAME_SAMPLES]; /* what was heard, the frame of packet n in [n % ECHO_FRAMES] */
+	uint64_t echo_in, echo_out;
 };
 
 static volatile sig_atomic_t stopped;
@@ -153,6 +158,20 @@ static int apply_schedule(struct caller *caller, int64_t elapsed_us)
 	return 0;
 }
 
+/* Only frames that came long enough ago; late ones make it wait, many at once are skipped. */
+static void add_echo(struct caller *caller, int16_t frame[TALK_FRAME_SAMPLES])
+{
+	if (caller->options.echo <= 0 || caller->echo_in < caller->echo_out + ECHO_DELAY_FRAMES)
+		return;
+	if (caller->echo_in > caller->echo_out + 2 * ECHO_DELAY_FRAMES)
+		caller->echo_out = caller->echo_in - ECHO_DELAY_FRAMES;
+	const int16_t *heard = caller->echo[caller->echo_out++ % ECHO_FRAMES];
+	for (size_t i = 0; i < TALK_FRAME_SAMPLES; i++) {
+		double sum = frame[i] + heard[i] * caller->options.echo / 100;
+		frame[i] = (int16_t)(sum > 32767 ? 32767 : sum < -32768 ? -32768 : sum);
+	}
+}
+
 static int send_frame(struct caller *caller, int64_t frame_number)
 {
 	const struct caller_options *o = &caller->options;
@@ -162,6 +181,7 @@ static int send_frame(struct caller *caller, int64_t frame_number)
 	if (!rtp_spans_active(&caller->receiver.heard, now, &since))
 		since = -1;
 	bool talking = talk_plan_next(&caller->plan, now, since, frame);
+	add_echo(caller, frame);
 	rtp_header_write(packet, o->payload_type, o->marker && talking && !caller->was_talking, caller->seq, caller->timestamp,
 		caller->sent.ssrc);
 	g711_encode_frame(o->alaw, frame, packet + 12, TALK_FRAME_SAMPLES);
@@ -199,6 +219,8 @@ static int take_packet(
 	int16_t samples[PACKET_MAX];
 	g711_decode_frame(caller->options.alaw, packet.payload, samples, packet.payload_len);
 	rtp_receiver_packet(&caller->receiver, &packet, from, &caller->options.to, now_us, peak_of(samples, packet.payload_len));
+	if (packet.payload_len == TALK_FRAME_SAMPLES)
+		memcpy(caller->echo[caller->echo_in++ % ECHO_FRAMES], samples, sizeof(caller->echo[0]));
 	if (!caller->options.record)
 		return 0;
 	int64_t position = (now_us - caller->sent.start_us) * RTP_CLOCK_HZ / 1000000;

@@ -182,6 +182,9 @@ void rtp_receiver_packet(struct rtp_receiver *receiver, const struct rtp_packet 
 		int64_t gap = now_us - receiver->last_us;
 		uint32_t interval = gap < 0 ? 0 : gap > UINT32_MAX ? UINT32_MAX : (uint32_t)gap;
 		receiver->intervals_us = append(receiver->intervals_us, &receiver->interval_count, sizeof(interval), &interval);
+		struct rtp_span stall = {.start_us = receiver->last_us, .end_us = now_us};
+		if (gap > RTP_STALL_US)
+			receiver->stalls.items = append(receiver->stalls.items, &receiver->stalls.count, sizeof(stall), &stall);
 	} else {
 		receiver->first_us = now_us;
 	}
@@ -199,6 +202,8 @@ void rtp_receiver_free(struct rtp_receiver *receiver)
 {
 	free(receiver->intervals_us);
 	free(receiver->heard.items);
+	free(receiver->stalls.items);
+	receiver->stalls = (struct rtp_spans){0};
 	receiver->intervals_us = NULL;
 	receiver->heard = (struct rtp_spans){0};
 	receiver->interval_count = 0;

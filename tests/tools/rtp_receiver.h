@@ -17,6 +17,8 @@
 #define RTP_CLOCK_HZ		 8000u
 #define RTP_TALK_HANGOVER_US	 100000u /* shorter pauses do not end a stretch of sound */
 
+#define RTP_STALL_US 100000
+
 /* A received packet, parsed. */
 struct rtp_packet {
 	uint32_t ssrc, timestamp;
@@ -78,6 +80,7 @@ struct rtp_receiver {
 	uint32_t *intervals_us;	   /* between arrivals */
 	size_t interval_count;
 	struct rtp_spans heard;
+	struct rtp_spans stalls; /* between arrivals more than RTP_STALL_US apart */
 	int16_t silence_peak;
 };
 

@@ -751,6 +751,26 @@ START_TEST(test_playout)
 }
 END_TEST
 
+/* The core stands still in the middle of a sentence: no silence is sent to catch up, and its beats are counted. */
+START_TEST(test_stall)
+{
+	struct session_ref ref = open_session(3, 77, 0, 18920, 7);
+	uint16_t seq = 65530;
+	uint32_t timestamp = UINT32_MAX - 800;
+
+	start_playout(ref, true);
+	expect_sent(&seq, &timestamp, 0xff);
+	send_record(0, VL_RECORD_FRAME, 3, 77, 0, 160, 1);
+	expect_sent(&seq, &timestamp, 1);
+	usleep(130000);
+	send_record(0, VL_RECORD_FRAME, 3, 77, 0, 160, 2);
+	expect_sent(&seq, &timestamp, 2);
+	expect_sent(&seq, &timestamp, 0xff);
+	ck_assert_uint_ge(lcore->counters.skipped_beats, 3);
+	ck_assert_uint_eq(dropped_all(), 0);
+}
+END_TEST
+
 START_TEST(test_flush)
 {
 	struct session_ref ref = open_session(3, 77, 0, 18920, 7);
@@ -1142,8 +1162,8 @@ int main(void)
 		test_learn_rate, test_arp_flood, test_sources, test_flow_rate, test_refused, test_uplink_full, test_rx_again,
 		test_again_comes_first, test_every_queue_is_polled, test_more_queues_than_one_lcore_polls, test_rtcp,
 		test_bad_checksum, test_stripped_tag);
-	unit_add_fixture(
-		suite, "playout", setup, teardown, test_playout, test_flush, test_drained_is_kept, test_commands, test_restream);
+	unit_add_fixture(suite, "playout", setup, teardown, test_playout, test_stall, test_flush, test_drained_is_kept,
+		test_commands, test_restream);
 	unit_add_fixture(
 		suite, "workers", setup, teardown, test_hostile_records, test_broken_ring, test_quick_worker, test_detach);
 	unit_add_fixture(suite, "ports", setup, teardown, test_tx_direct, test_tx_full_and_no_buffer, test_run);

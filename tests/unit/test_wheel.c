@@ -218,9 +218,13 @@ START_TEST(test_stall)
 	walk(start + HZ / 1000 * 150, beats, NULL);
 	ck_assert_uint_ge(beats[1], 7);
 	ck_assert_uint_le(beats[1], 8);
+	ck_assert_uint_eq(wheel_skipped(wheel), 0);
 	beats[1] = 0;
 	walk(start + 60 * (uint64_t)HZ, beats, NULL);
 	ck_assert_uint_le(beats[1], 1);
+	/* What is skipped is counted. */
+	ck_assert_uint_ge(wheel_skipped(wheel), 2980);
+	ck_assert_uint_le(wheel_skipped(wheel), 3000);
 	beats[1] = 0;
 	for (unsigned int i = 1; i <= 100; i++)
 		walk(start + 60 * (uint64_t)HZ + i * (HZ / 100), beats, NULL);
