@@ -430,6 +430,8 @@ void call_attach(struct call *call, const struct dataplane_open *open, uint64_t 
 	downlink_restart(&call->downlink);
 	downlink_listen(&call->downlink, open->listening, now_ms);
 	/* What the old data plane was playing is over. */
+	if (call->downlink.complete && call->downlink.queue.len == 0)
+		call_turn(call, TURN_DRAINED, now_ms);
 	call_update_busy(call, now_ms);
 	call_tools_attached(call);
 }

@@ -78,6 +78,7 @@ struct call {
 	bool caller_speaks;
 	bool greeted;	 /* the user's greeting has been asked for */
 	bool cut;	 /* the connection went in the middle of an answer */
+	bool unanswered; /* or between a question and its answer */
 	uint64_t gap_ms; /* the caller's audio has nowhere to go since then, 0: it has */
 
 	struct uplink uplink;

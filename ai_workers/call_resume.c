@@ -14,6 +14,8 @@
 
 void call_resume_gap(struct call *call, uint64_t now_ms)
 {
+	/* What is said from now on is kept, and asks by itself. */
+	call->unanswered = call->session.asked;
 	if (call->gap_ms == 0)
 		call->gap_ms = now_ms;
 }
@@ -80,7 +82,7 @@ static const char *continue_conversation(struct call *call, enum history_owed ow
 void call_resume_ready(struct call *call, uint64_t now_ms)
 {
 	const uint32_t *took_ms = call->session.took_ms;
-	enum history_owed owed = call->cut ? HISTORY_REST : call->session.asked ? HISTORY_ANSWER : HISTORY_NOTHING;
+	enum history_owed owed = call->cut ? HISTORY_REST : call->unanswered ? HISTORY_ANSWER : HISTORY_NOTHING;
 
 	vl_log_info("call %s user %s: ready%s; turn %u, name %u, TCP %u, TLS %u, upgrade %u, setup %u ms", call->uuid,
 		call->user->name, call->session.resumed ? " (resumed)" : "", took_ms[SESSION_PHASE_TURN],
@@ -88,7 +90,7 @@ void call_resume_ready(struct call *call, uint64_t now_ms)
 		took_ms[SESSION_PHASE_UPGRADE], took_ms[SESSION_PHASE_SETUP]);
 	/* What the old connection knew of the caller's voice is gone with it. */
 	call_update_busy(call, now_ms);
-	call->cut = false;
+	call->cut = call->unanswered = false;
 	if (call->gap_ms == 0)
 		return;
 	end_gap(call, continue_conversation(call, owed), now_ms);

@@ -141,6 +141,12 @@ void downlink_generation_complete(struct downlink *d)
 	d->mark_due = d->speaking || d->queue.len > 0;
 }
 
+/* Nothing waits in the data plane any more; keys that are being sent are sent to their end all the same. */
+static void stop_clock(struct downlink *d, uint64_t now_ms)
+{
+	d->play_end_ms = d->wait_until_ms > now_ms ? d->wait_until_ms : now_ms;
+}
+
 void downlink_interrupted(struct downlink *d, uint64_t now_ms, struct vl_worker_stats *stats)
 {
 	stats_add(&stats->down_discarded_ms, d->queue.len / BYTES_PER_MS);
@@ -155,7 +161,7 @@ void downlink_interrupted(struct downlink *d, uint64_t now_ms, struct vl_worker_
 	byte_queue_clear(&d->sent);
 	d->paused = false;
 	d->mark_due = d->complete = d->playing = d->speaking = d->dry = false;
-	d->play_end_ms = now_ms;
+	stop_clock(d, now_ms);
 	d->muted_until_ms = now_ms + DOWNLINK_MUTE_MS;
 }
 
@@ -174,11 +180,12 @@ bool downlink_pause(struct downlink *d, uint64_t now_ms)
 	byte_queue_pop(&d->sent, bytes, unheard);
 	if (byte_queue_push_front(&d->queue, bytes, unheard) != 0)
 		return false;
-	d->played_ms -= (uint32_t)(unheard / BYTES_PER_MS);
+	/* Some of it may be of the turn before. */
+	d->played_ms -= d->played_ms < unheard / BYTES_PER_MS ? d->played_ms : (uint32_t)(unheard / BYTES_PER_MS);
 	d->turn++;
 	d->paused = d->flush_due = true;
 	d->mark_due = d->playing = false;
-	d->play_end_ms = now_ms;
+	stop_clock(d, now_ms);
 	return true;
 }
 
@@ -195,6 +202,7 @@ void downlink_wait(struct downlink *d, uint32_t ms, uint64_t now_ms)
 	if (d->play_end_ms < now_ms)
 		d->play_end_ms = now_ms;
 	d->play_end_ms += ms;
+	d->wait_until_ms = (d->wait_until_ms > now_ms ? d->wait_until_ms : now_ms) + ms;
 }
 
 void downlink_turn_complete(struct downlink *d)
@@ -202,6 +210,11 @@ void downlink_turn_complete(struct downlink *d)
 	d->muted_until_ms = 0;
 	if (!d->complete && (d->speaking || d->queue.len > 0))
 		downlink_generation_complete(d);
+	if (d->queue.len > 0)
+		return;
+	/* A part of a sample must not shift the next turn by a byte. */
+	d->half = false;
+	vl_resampler_reset(d->resampler);
 }
 
 void downlink_restart(struct downlink *d)
@@ -210,7 +223,7 @@ void downlink_restart(struct downlink *d)
 	d->flush_due = d->playing = d->speaking = d->dry = d->paused = false;
 	byte_queue_clear(&d->sent);
 	d->mark_due = d->complete && d->queue.len > 0;
-	d->play_end_ms = 0;
+	d->play_end_ms = d->wait_until_ms = 0;
 }
 
 void downlink_listen(struct downlink *d, bool listening, uint64_t now_ms)

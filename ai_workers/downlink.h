@@ -54,10 +54,11 @@ struct downlink {
 	bool playing;  /* prebuffered */
 	bool keeps;    /* what was handed over, so that playing can be paused */
 	bool paused;
-	bool waiting;	      /* the caller does not hear yet: downlink_listen() */
-	bool dry;	      /* ran out in the middle of a turn, if more of it comes */
-	bool speaking;	      /* from the first frame of a turn until DRAINED */
-	uint64_t play_end_ms; /* when the data plane's queue runs dry */
+	bool waiting;		/* the caller does not hear yet: downlink_listen() */
+	bool dry;		/* ran out in the middle of a turn, if more of it comes */
+	bool speaking;		/* from the first frame of a turn until DRAINED */
+	uint64_t play_end_ms;	/* when the data plane's queue runs dry */
+	uint64_t wait_until_ms; /* the data plane sends something else until then */
 	uint64_t muted_until_ms;
 	uint64_t arrived_ms;   /* newest audio */
 	uint32_t prebuffer_ms; /* at present */

@@ -99,7 +99,7 @@ static void give_up_handle(struct session *s)
 	if (s->handle == NULL)
 		return;
 	s->given_up_handle = hash(s->handle);
-	s->given_up = true;
+	s->given_up = s->fresh_next = true;
 	free(s->handle);
 	s->handle = NULL;
 	s->resume_fails = 0;
@@ -401,7 +401,7 @@ static uint32_t on_setup_complete(struct session *s, uint64_t now_ms)
 	enter(s, SESSION_PHASE_SETUP, now_ms);
 	s->state = SESSION_READY;
 	s->has_talked = true;
-	s->sent_away = false;
+	s->sent_away = s->fresh_next = false;
 	s->ready_ms = s->quiet_ms = now_ms;
 	if (!s->resumed)
 		s->conversation++;
@@ -436,7 +436,7 @@ static void on_handle(struct session *s, const struct session_event *e)
 	char *copy;
 
 	/* Keep the older one when the service has nothing to resume from right now. */
-	if (!e->resumable || e->handle == NULL || e->handle[0] == '\0' || strlen(e->handle) > GEMINI_HANDLE_MAX)
+	if (s->fresh_next || !e->resumable || e->handle == NULL || e->handle[0] == '\0' || strlen(e->handle) > GEMINI_HANDLE_MAX)
 		return;
 	if (s->handle != NULL && strcmp(s->handle, e->handle) == 0)
 		return;

@@ -134,6 +134,7 @@ struct session {
 	bool sent_away;	       /* the rotation is the service's wish */
 	bool closing_young;    /* CLOSING: the session had not become stable */
 	bool given_up;	       /* given_up_handle is one */
+	bool fresh_next;       /* the next session is a new one, whatever handles the old connection still brings */
 	uint16_t code;	       /* of the last loss */
 	uint32_t random;       /* xorshift state */
 	uint32_t attempt;      /* dials in a row without a stable session */

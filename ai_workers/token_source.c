@@ -31,6 +31,7 @@ struct entry {
 	char *credential; /* in `pages`: BEARER and the token */
 	struct https_request *request;
 	uint64_t request_end_ms;
+	char address[INET6_ADDRSTRLEN];	 /* asked */
 	char trouble[OAUTH_REASON_SIZE]; /* of the last request that failed, "" after one that did not */
 	bool usable_said;		 /* what the log says about the old token */
 };
@@ -123,6 +124,7 @@ static void on_answer(void *owner, int status, const char *text, size_t len, con
 
 	e->request = NULL;
 	if (status == 0) {
+		endpoint_failed(e->endpoint, e->address);
 		fail(e, reason, now_ms);
 		return;
 	}
@@ -148,6 +150,7 @@ static void ask(struct entry *e, uint64_t now_ms)
 	char body[sizeof(BODY_HEAD) + JWT_MAX] = BODY_HEAD;
 
 	oauth_schedule_asked(&e->schedule);
+	snprintf(e->address, sizeof(e->address), "%s", to->address);
 	if (jwt_assert(body + sizeof(BODY_HEAD) - 1, a->email, a->key_id, a->token_uri, (uint64_t)time(NULL), a->private_key,
 		    a->private_key_size) != 0) {
 		fail(e, "its assertion cannot be signed", now_ms);

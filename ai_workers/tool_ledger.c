@@ -14,6 +14,7 @@
 
 #define NO_ANSWER_IN_TIME "{\"error\":\"no answer in time\"}"
 #define TOO_MANY	  "too many calls wait for their results"
+#define TOO_LONG	  "{\"error\":\"it failed, for a reason too long to be told\"}"
 #define NO_MEMORY	  "{\"error\":\"out of memory\"}"
 
 static bool is_open(const struct tool_call *call)
@@ -321,7 +322,11 @@ int tool_ledger_fail(struct tool_ledger *ledger, const char *id, const char *tex
 	cJSON_AddStringToObject(object, "error", text);
 	answer = cJSON_PrintUnformatted(object);
 	cJSON_Delete(object);
-	result = answer != NULL ? tool_ledger_result(ledger, id, answer, true) : -ENOMEM;
+	/* Quotes and control characters grow when they are printed. */
+	if (answer != NULL && strlen(answer) > TOOL_RESULT_MAX)
+		result = tool_ledger_result(ledger, id, TOO_LONG, true);
+	else
+		result = answer != NULL ? tool_ledger_result(ledger, id, answer, true) : -ENOMEM;
 	cJSON_free(answer);
 	return result;
 }

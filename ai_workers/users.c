@@ -261,16 +261,42 @@ static int check_tools(const struct users *users, struct vl_errors *errors)
 	return result;
 }
 
-/* A member name is shown only if it is too short to be a key that slipped into the wrong place. */
+/* How much of a path is names of ours and numbers, and so can be shown whatever follows. */
+static size_t own_part(const char *path, size_t len)
+{
+	static const char *const own[] = {"gemini", "users", "projects", "vertex", "tools", "parameters", "properties"};
+	size_t at = 0, shown = 0;
+
+	while (at < len) {
+		size_t run = strcspn(path + at, ".[]");
+		bool known = run > 0 && strspn(path + at, "0123456789") == run && at > 0 && path[at - 1] == '[';
+
+		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !known; i++)
+			known = strlen(own[i]) == run && memcmp(own[i], path + at, run) == 0;
+		at += run;
+		if ((run > 0 && !known) || at >= len)
+			break;
+		shown = ++at;
+	}
+	return shown;
+}
+
+/* A member name is shown only if it is too short to be a key that slipped into the wrong place; where it stands always is. */
 static void add_syntax_error(struct vl_errors *errors, const struct vl_error *error)
 {
 	size_t longest = 0, run = 0;
+	char place[VL_JSON_PATH_SIZE];
 
 	for (size_t i = 0; i < error->path_len; i++) {
 		run = strchr(".[]", error->text[i]) != NULL ? 0 : run + 1;
 		longest = run > longest ? run : longest;
 	}
-	vl_errors_add(errors, NULL, "%s", longest > 16 ? "a member is given twice" : error->text);
+	if (longest <= 16) {
+		vl_errors_add(errors, NULL, "%s", error->text);
+		return;
+	}
+	snprintf(place, sizeof(place), "%.*s(a long name)", (int)own_part(error->text, error->path_len), error->text);
+	vl_errors_add(errors, place, "%s", vl_error_reason(error));
 }
 
 /* Why a sealed key does not open, and what to do about it. */

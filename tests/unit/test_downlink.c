@@ -91,6 +91,39 @@ START_TEST(test_downlink_any_pieces)
 }
 END_TEST
 
+/* One byte of a turn that is over shifts nothing of the next one. */
+START_TEST(test_downlink_half_a_sample_is_forgotten)
+{
+	static uint8_t fresh[1600], after[1600];
+
+	ck_assert_int_eq(feed(tone(), 200 * MS_BYTES), 0);
+	downlink_generation_complete(&downlink);
+	byte_queue_pop(&downlink.queue, fresh, sizeof(fresh));
+	end();
+	begin();
+	ck_assert_int_eq(feed(tone() + 7, 1), 0);
+	downlink_turn_complete(&downlink);
+	ck_assert_int_eq(feed(tone(), 200 * MS_BYTES), 0);
+	downlink_generation_complete(&downlink);
+	byte_queue_pop(&downlink.queue, after, sizeof(after));
+	ck_assert_mem_eq(fresh, after, sizeof(fresh));
+}
+END_TEST
+
+/* Keys are being sent; the caller speaks, and the answer to that still waits for the last key. */
+START_TEST(test_downlink_interrupted_while_keys_are_sent)
+{
+	ck_assert_int_eq(feed(tone(), 1000 * MS_BYTES), 0);
+	downlink_wait(&downlink, 2000, now);
+	downlink_interrupted(&downlink, now, &stats);
+	downlink_turn_complete(&downlink);
+	ck_assert_int_eq(feed(tone(), 1000 * MS_BYTES), 0);
+	downlink_take(&downlink, DOWNLINK_FLUSH_DUE, NULL, now);
+	ck_assert_int_eq(downlink_next(&downlink, now + 500), DOWNLINK_NOTHING);
+	ck_assert_int_eq(downlink_next(&downlink, now + 2000), DOWNLINK_FRAME_DUE);
+}
+END_TEST
+
 START_TEST(test_downlink_tail_is_padded)
 {
 	uint8_t frames[5 * DOWNLINK_FRAME];
@@ -545,8 +578,8 @@ int main(void)
 	Suite *suite = suite_create("downlink");
 	TCase *services_case = tcase_create("services");
 
-	unit_add_fixture(
-		suite, "audio", begin, end, test_downlink_any_pieces, test_downlink_tail_is_padded, test_downlink_bad_base64);
+	unit_add_fixture(suite, "audio", begin, end, test_downlink_any_pieces, test_downlink_half_a_sample_is_forgotten,
+		test_downlink_interrupted_while_keys_are_sent, test_downlink_tail_is_padded, test_downlink_bad_base64);
 	unit_add_fixture(suite, "pace", begin, end, test_downlink_prebuffer, test_downlink_waits_for_the_caller,
 		test_downlink_no_underrun_while_waiting, test_downlink_pace, test_downlink_stall_gathers_again,
 		test_downlink_bounds, test_downlink_restart);

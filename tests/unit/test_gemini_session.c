@@ -535,9 +535,12 @@ START_TEST(test_session_mute)
 	ck_assert(session.asked);
 	ck_assert_uint_eq(wait_deadline(), SESSION_DO_CLOSE | SESSION_DO_REPORT);
 	ck_assert_ptr_null(session_handle(&session));
+	handle("h2", true); /* of the session that is given up */
+	ck_assert_ptr_null(session_handle(&session));
 	lose(1000, "");
 	connect_now();
 	ck_assert(session.asked);
+	ck_assert(!session.resumed);
 	ck_assert_uint_eq(wait_deadline(), SESSION_DO_GIVE_UP);
 	ck_assert(!session.asked);
 	ck_assert_int_eq(session.state, SESSION_READY);

@@ -236,6 +236,18 @@ START_TEST(test_ledger_resume_sends_again)
 }
 END_TEST
 
+START_TEST(test_ledger_long_error)
+{
+	static char text[TOOL_RESULT_MAX / 2 + 1];
+	struct tool_call *call;
+
+	memset(text, '"', sizeof(text) - 1);
+	ask(&plain, "a", NULL, 0, &call);
+	ck_assert_int_eq(tool_ledger_fail(&ledger, "a", text), 0);
+	ck_assert_ptr_nonnull(strstr(answers(0), "too long"));
+}
+END_TEST
+
 START_TEST(test_ledger_new_session_loses_calls)
 {
 	struct tool_call *call;
@@ -515,7 +527,7 @@ int main(void)
 		test_ledger_calls_without_ids, test_ledger_deadline, test_ledger_cancelled,
 		test_ledger_same_business_is_asked_once, test_ledger_without_key_only_open_calls_are_the_same,
 		test_ledger_follower_inherits, test_ledger_followers_expire_with_the_first, test_ledger_resume_sends_again,
-		test_ledger_new_session_loses_calls, test_ledger_bounds);
+		test_ledger_new_session_loses_calls, test_ledger_long_error, test_ledger_bounds);
 	TCase *dropped = tcase_create("dropped");
 
 	tcase_add_checked_fixture(dropped, begin, end);

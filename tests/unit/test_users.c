@@ -138,7 +138,7 @@ static const struct {
 		"users[0]: has a member that does not exist (its name could be a key and is not shown)"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"abcdefghijklmnopqrstuvwx\":1,\"api_key\":\"" KEY "\"}]}",
 		"users[0].abcdefghijklmnopqrstuvwx: no such member"},
-	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":1,\"" KEY "\":2}]}", "a member is given twice"},
+	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"" KEY "\":1,\"" KEY "\":2}]}", "users[0].(a long name): given twice"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\",\"api_key\":\"" KEY "\"}]}",
 		"users[0].api_key: given twice"},
 	{"{" GEMINI ",\"users\":[{\"name\":\"a\",\"api_key\":\"" KEY "\\nx: y\"}]}",

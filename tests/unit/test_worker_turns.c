@@ -439,18 +439,28 @@ START_TEST(test_turns_mute)
 }
 END_TEST
 
-/* The connection breaks; `ms` later, at the earliest, the next one is ready. */
-static void come_back(unsigned int ms)
+static void lose_connection(void)
 {
 	call_let_go(call, false);
 	call_lost(call, 1011, 0, "Internal error encountered.", now);
-	pass(ms);
+}
+
+static void connect_again(void)
+{
 	while (call->session.state != SESSION_DIALLING || call->session.phase == SESSION_PHASE_TURN) {
 		worker_gate_run(&worker, now);
 		pass(5);
 	}
 	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, now);
 	message("{\"setupComplete\":{}}");
+}
+
+/* The connection breaks; `ms` later, at the earliest, the next one is ready. */
+static void come_back(unsigned int ms)
+{
+	lose_connection();
+	pass(ms);
+	connect_again();
 }
 
 /* The model stays mute through everything: the platform is told, once for each question. */
@@ -496,6 +506,31 @@ START_TEST(test_turns_response_over_a_loss)
 	pass(1000);
 	ck_assert_uint_eq(vl_histogram_count(&worker.stats.response_ms), 1);
 	ck_assert_ptr_nonnull(strstr(events, "\"number\":2"));
+}
+END_TEST
+
+/* What is said while there is no session is kept and asks by itself: the question before it has its answer, and is not asked again. */
+START_TEST(test_turns_voice_in_a_gap)
+{
+	message("{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}");
+	pass(2000);
+	message("{\"serverContent\":{\"inputTranscription\":{\"text\":\"When do you open?\"}}}");
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	if (_i == 0) {
+		model_says(500);
+		message("{\"serverContent\":{\"generationComplete\":true}}");
+		message("{\"serverContent\":{\"turnComplete\":true}}");
+	}
+	pass(3000);
+	lose_connection();
+	caller_speaks = true;
+	pass(700);
+	caller_speaks = false;
+	pass(VOICE_END_MS + 100);
+	connect_again();
+	ck_assert(call->session.asked);
+	pass(100);
+	ck_assert(said("before you answered") == (_i == 1));
 }
 END_TEST
 
@@ -615,6 +650,7 @@ int main(void)
 		test_turns_response_over_a_loss, test_turns_tail);
 	tcase_add_checked_fixture(excuses, begin, end);
 	tcase_add_loop_test(excuses, test_turns_not_mute, 0, 4);
+	tcase_add_loop_test(excuses, test_turns_voice_in_a_gap, 0, 2);
 	suite_add_tcase(suite, excuses);
 	unit_add_fixture(suite, "local", begin_local, end, test_turns_local_agreed, test_turns_local_undone);
 	return unit_run(suite);
