@@ -254,6 +254,14 @@ static inline void classify_udp(
 	}
 }
 
+/* Without options, which is nearly always, the size is known when this is compiled. */
+static inline bool header_sum_valid(const uint8_t *ip, size_t header)
+{
+	uint64_t sum = header == IPV4_SIZE ? headers_sum(0, ip, IPV4_SIZE) : headers_sum(0, ip, header);
+
+	return headers_fold(sum) == 0xffff;
+}
+
 static inline void classify_ipv4(
 	const uint8_t *frame, size_t offset, size_t len, const struct packet_local *local, struct packet *packet)
 {
@@ -266,7 +274,7 @@ static inline void classify_ipv4(
 	size_t header = 4u * (ip[0] & 0x0fu);
 	size_t total = read16(ip + 2);
 
-	if (header < IPV4_SIZE || total < header || total > len || headers_fold(headers_sum(0, ip, header)) != 0xffff) {
+	if (header < IPV4_SIZE || total < header || total > len || !header_sum_valid(ip, header)) {
 		drop(packet, DROP_IP_HEADER);
 		return;
 	}

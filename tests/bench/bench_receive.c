@@ -143,20 +143,20 @@ static void drain(void)
 }
 
 /* What a driver does to the mbufs it hands over; the frames stay where the card has written them. */
-static void drive(unsigned int first, bool from_memory)
+static void drive(unsigned int first, bool from_memory, uint64_t flags)
 {
 	for (unsigned int i = first; i < first + CHUNK; i++) {
 		const uint8_t *frame = rte_pktmbuf_mtod(mbufs[i], const uint8_t *);
 
 		for (unsigned int k = 0; from_memory && k < mbufs[i]->data_len; k += RTE_CACHE_LINE_SIZE)
 			__builtin_ia32_clflush(frame + k);
-		mbufs[i]->ol_flags = 0;
+		mbufs[i]->ol_flags = flags;
 	}
 	rte_mb();
 }
 
-/* Kinds of round: how calls send, what it costs to ask who sends, and what a flood costs. */
-enum kind { UNIFORM, BURSTY, FROM_MEMORY, UNASKED, STRANGERS, STRANGERS_UNASKED, TRUNK_OVER_RATE, KINDS };
+/* Kinds of round: how calls send, what it costs to check sums, to ask who sends, and what a flood costs. */
+enum kind { UNIFORM, BURSTY, CHECKED, FROM_MEMORY, UNASKED, STRANGERS, STRANGERS_UNASKED, TRUNK_OVER_RATE, KINDS };
 #define FLOODS STRANGERS /* from here on */
 
 static void receive_round(struct samples *samples, enum kind kind)
@@ -169,7 +169,7 @@ static void receive_round(struct samples *samples, enum kind kind)
 			     : kind == UNASKED || kind == STRANGERS_UNASKED ? NULL
 									    : sources;
 	for (unsigned int i = 0; i < PACKETS; i += CHUNK) {
-		drive(i, kind == FROM_MEMORY);
+		drive(i, kind == FROM_MEMORY, kind == CHECKED ? RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD : 0);
 		uint64_t start = rte_rdtsc_precise();
 
 		now += rte_get_tsc_hz() / 50 * CHUNK / sessions;
@@ -301,7 +301,7 @@ static void part_round(struct samples *samples, const struct part *part, const s
 	}
 	for (unsigned int i = 0; i < PACKETS; i += CHUNK) {
 		if (part->frames)
-			drive(i, false);
+			drive(i, false, 0);
 		uint64_t start = rte_rdtsc_precise();
 
 		now += rte_get_tsc_hz() / 50 * CHUNK / sessions;
@@ -361,8 +361,9 @@ static double report(struct bench *bench, const char *what, struct samples *samp
 static double run(struct bench *bench, uint32_t count)
 {
 	static const char *const names[KINDS] = {"mbuf to ring, mbuf freed", "the same, bursts of few calls",
-		"the same, frames in memory only", "the same, not asked whose address it is", "dropped: a stranger's",
-		"dropped: a stranger's, not asked", "dropped: a trunk's over its rate"};
+		"the same, checksums checked by the port", "the same, frames in memory only",
+		"the same, not asked whose address it is", "dropped: a stranger's", "dropped: a stranger's, not asked",
+		"dropped: a trunk's over its rate"};
 	static struct samples receive[KINDS], alone[RTE_DIM(parts)];
 	double whole, bare;
 
