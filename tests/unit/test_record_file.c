@@ -563,6 +563,7 @@ END_TEST
 /* However long the notes before it. */
 START_TEST(test_writer_takes_a_record_behind_many_notes)
 {
+	static const char line[] = "{\"record\":\"call\",\"number\":0}\n";
 	static char notes[1 << 20];
 	struct record_journal *journal = open_journal();
 	struct record_writer *writer;
@@ -571,7 +572,7 @@ START_TEST(test_writer_takes_a_record_behind_many_notes)
 	notes[sizeof(notes) - 1] = '\n';
 	for (unsigned int i = 0; i < 20; i++)
 		ck_assert_int_eq(record_journal_append(journal, uuid_of(0), notes, sizeof(notes)), 0);
-	ck_assert_int_eq(record_journal_done(journal, uuid_of(0), "{\"record\":\"call\",\"number\":0}\n", 31), 0);
+	ck_assert_int_eq(record_journal_done(journal, uuid_of(0), line, strlen(line)), 0);
 	writer = start_writer(journal, 1);
 	record_writer_stop(writer, 5000);
 	expect_numbers(1);

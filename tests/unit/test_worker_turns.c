@@ -177,7 +177,11 @@ static void begin(void)
 	worker.message = malloc(wss_headroom() + gemini_audio_size(CALL_MESSAGE_SAMPLES_MAX));
 	worker_gate_start(&worker);
 	users = (struct users){.gemini = {.model = "m", .rotate_after_s = SESSION_ROTATE_AFTER_S}};
-	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users, .local_barge_in = user.local_barge_in};
+	user = (struct user){.name = "u",
+		.api_key = (char *)"12345678",
+		.users = &users,
+		.key_first = &user,
+		.local_barge_in = user.local_barge_in};
 	call = call_create(&worker, &open, &user, now);
 	ck_assert_ptr_nonnull(call);
 	worker_gate_run(&worker, now);
