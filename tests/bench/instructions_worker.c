@@ -8,6 +8,7 @@
 #include "ai_workers/downlink.h"
 #include "ai_workers/gemini_message.h"
 #include "ai_workers/gemini_scan.h"
+#include "ai_workers/tsc.h"
 #include "ai_workers/uplink.h"
 #include "ai_workers/voice_activity.h"
 #include "instructions.h"
@@ -258,6 +259,13 @@ static void histogram_add(void)
 		vl_histogram_add(&histogram, 37u * i);
 }
 
+/* What a message to the model costs for being counted: its age, and the distribution. */
+static void message_age(void)
+{
+	for (unsigned int i = 0; i < RUNS; i++)
+		vl_histogram_add(&histogram, tsc_elapsed_us(tsc_now() - 1000000, 1000000000) + uplink_behind_us(&uplink));
+}
+
 static void json_control(void)
 {
 	for (unsigned int i = 0; i < RUNS; i++) {
@@ -289,6 +297,7 @@ const struct instructions_case worker_cases[] = {
 	{"downlink_next and downlink_take", "frame", RUNS, fill_downlink, downlink_hand_over},
 	{"voice_activity_heard", "frame of 160 samples", RUNS, NULL, voice_heard},
 	{"vl_histogram_add", "value", RUNS, NULL, histogram_add},
+	{"latency of an uplink message", "message", RUNS, NULL, message_age},
 	{"vl_json_parse", "session.create", RUNS, NULL, json_control},
 	{NULL, NULL, 0, NULL, NULL},
 };
