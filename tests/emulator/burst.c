@@ -56,6 +56,8 @@ size_t burst_next(struct burst *burst, uint64_t now_ms)
 		size = middle - burst->sent;
 	burst->sent += size;
 	burst->first = false;
+	if (rules->pace > 0 && burst->sent <= (size_t)rules->lead_ms * BURST_BYTES_PER_MS)
+		return size;
 	double pace = rules->pace > 0 ? rules->pace : DEFAULT_PACE;
 	double interval = (double)size / BURST_BYTES_PER_MS / pace;
 	if (rules->pace <= 0 && rules->chunk_bytes == 0 && !tiny)

@@ -15,6 +15,7 @@
 
 struct burst_rules {
 	double pace;	      /* times real time; 0 = 4.5 */
+	uint32_t lead_ms;     /* with a pace: so much more goes out at the beginning */
 	uint32_t chunk_bytes; /* fixed size of each message, 0 = drawn */
 	bool odd;	      /* add one byte to each message, so that samples straddle messages */
 	bool tiny;	      /* 2 bytes in every second message */

@@ -271,6 +271,7 @@ static const struct option table[] = {
 	REAL("--random-1011", faults.random_1011, "probability per second of a 1011"),
 	NUMBER("--stall-ms", rules.burst.stall_ms, "pause in the middle of each answer"),
 	REAL("--pace", rules.burst.pace, "answers at X times real time; below 1 the caller starves"),
+	NUMBER("--lead-ms", rules.burst.lead_ms, "with --pace: so much of each answer at once, before the pace begins (0)"),
 	NUMBER("--chunk-bytes", rules.burst.chunk_bytes, "PCM bytes of each audio message"),
 	FLAG("--odd-chunks", rules.burst.odd, "one more byte in each audio message: samples straddle messages"),
 	FLAG("--tiny-chunks", rules.burst.tiny, "every second audio message has 2 bytes"),

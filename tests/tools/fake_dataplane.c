@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fake_dataplane: the data plane's end of the worker link and of the channel, without packets. Opens calls on one worker, speaks
- * a WAV into each at a 20 ms beat, plays what comes back at a 20 ms beat, and reports both as JSON. For tests and benches of the
- * worker alone; one thread, one lcore.
+ * a WAV into each at a 20 ms beat, plays what comes back at a 20 ms beat, and reports both as JSON. As on a lcore the calls are spread
+ * over the beat. For tests and benches of the worker alone; one thread, one lcore.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -31,14 +31,18 @@
 #define SECONDS_MAX   600u
 #define USERS_MAX     64u
 #define STALE_PACKETS 4u
+#define BEAT_US	      20000u
+#define SLOTS	      10u /* of a beat, each with its share of the calls */
+#define OPENS	      8u  /* calls opened in a slot: the link takes some hundred messages, and the worker must read them */
 
 struct fake_call {
 	char uuid[40];
 	uint32_t generation, turn;
 	uint16_t seq;
 	uint32_t timestamp;
-	size_t spoken;	  /* samples of the utterance, then of the pause */
-	size_t held_back; /* a frame to be sent after its successor, 0: none */
+	size_t spoken;	   /* samples of the utterance, then of the pause */
+	size_t held_back;  /* a frame to be sent after its successor, 0: none */
+	unsigned int late; /* beats until it begins to speak */
 	uint8_t queue[QUEUE][FRAME];
 	unsigned int first, queued;
 	bool in_turn, mark, ready;
@@ -55,7 +59,7 @@ struct fake_call {
 static struct options {
 	const char *socket, *wavs[USERS_MAX], *record, *users[USERS_MAX];
 	unsigned int user_count, calls, seconds, pause_ms, lose_every, swap_every, tail_ms;
-	bool alaw, quiet, relink, churn;
+	bool alaw, quiet, relink, churn, mute;
 } options = {.calls = 1, .seconds = 10, .pause_ms = 4000};
 
 static struct vl_channel channel;
@@ -69,6 +73,7 @@ static uint64_t opened;
 static int link_fd = -1, doorbell = -1;
 static volatile sig_atomic_t stop;
 static bool welcomed;
+static unsigned int ready_count, opened_count;
 static uint64_t tsc_hz;
 
 static void on_signal(int number)
@@ -144,8 +149,7 @@ static void welcome(const cJSON *hello)
 	say(message, fds, 2);
 	close(fds[0]);
 	welcomed = true;
-	for (unsigned int i = 0; i < options.calls && !options.churn; i++)
-		open_call(i);
+	opened_count = 0;
 }
 
 static void keep_state(struct fake_call *call, const cJSON *body)
@@ -156,6 +160,8 @@ static void keep_state(struct fake_call *call, const cJSON *body)
 	if (strcmp(state, "ready") == 0 && !call->ready) {
 		call->ready = true;
 		call->ready_ms = vl_clock_ms();
+		if (++ready_count == options.calls)
+			fprintf(stderr, "fake_dataplane: all %u calls are ready\n", options.calls);
 	}
 	if (cJSON_GetArraySize(call->states) < 100)
 		cJSON_AddItemToArray(call->states, cJSON_Duplicate(body, true));
@@ -256,6 +262,12 @@ static void speak(unsigned int i)
 	struct fake_call *call = &calls[i];
 	size_t at = call->spoken / FRAME, total = speech_of(call)->count + (size_t)options.pause_ms * 8;
 
+	if (options.mute)
+		return;
+	if (call->late > 0) {
+		call->late--;
+		return;
+	}
 	if (options.lose_every != 0 && call->seq % options.lose_every == options.lose_every - 1)
 		; /* lost */
 	else if (options.swap_every != 0 && call->seq % options.swap_every == options.swap_every - 1)
@@ -368,9 +380,12 @@ static void play(unsigned int i)
 	}
 }
 
-static void beat(void)
+/* 20 ms of every SLOTSth call. */
+static void beat(unsigned int slot)
 {
-	for (unsigned int i = 0; i < options.calls; i++) {
+	for (unsigned int n = 0; n < OPENS && opened_count < options.calls && !options.churn; n++)
+		open_call(opened_count++);
+	for (unsigned int i = slot; i < (options.churn ? options.calls : opened_count); i += SLOTS) {
 		if (options.churn)
 			churn(i, vl_clock_us());
 		play(i);
@@ -411,6 +426,7 @@ static void run(int listener)
 {
 	uint64_t start = vl_clock_us(), next = start, end = start + options.seconds * 1000000ull;
 	bool relinked = !options.relink;
+	unsigned int slot = 0;
 
 	while (!stop && vl_clock_us() < end) {
 		struct pollfd wait = {.fd = link_fd, .events = POLLIN};
@@ -427,8 +443,8 @@ static void run(int listener)
 			relink(listener);
 			relinked = true;
 		}
-		for (; vl_clock_us() >= next; next += 20000)
-			beat();
+		for (; vl_clock_us() >= next; next += BEAT_US / SLOTS)
+			beat(slot++ % SLOTS);
 	}
 }
 
@@ -506,7 +522,7 @@ static int read_options(int argc, char **argv)
 	static const struct option known[] = {{"socket", 1, NULL, 's'}, {"wav", 1, NULL, 'w'}, {"record", 1, NULL, 'r'},
 		{"calls", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'}, {"pause-ms", 1, NULL, 'p'}, {"lose-every", 1, NULL, 'l'},
 		{"swap-every", 1, NULL, 'x'}, {"churn", 0, NULL, 'C'}, {"alaw", 0, NULL, 'a'}, {"quiet", 0, NULL, 'q'},
-		{"relink", 0, NULL, 'k'}, {0}};
+		{"relink", 0, NULL, 'k'}, {"mute", 0, NULL, 'm'}, {0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -542,6 +558,9 @@ static int read_options(int argc, char **argv)
 		case 'a':
 			options.alaw = true;
 			break;
+		case 'm':
+			options.mute = true;
+			break;
 		case 'q':
 			options.quiet = true;
 			break;
@@ -573,10 +592,10 @@ int main(int argc, char **argv)
 	int listener;
 
 	if (read_options(argc, argv) != 0) {
-		fprintf(stderr,
-			"usage: fake_dataplane --socket PATH --wav FILE... [--calls N] [--seconds N] [--pause-ms N] "
-			"[--record PREFIX]\n"
-			"                      [--lose-every N] [--swap-every N] [--alaw] [--quiet] [--relink] [--churn]\n");
+		fprintf(stderr, "usage: fake_dataplane --socket PATH --wav FILE... [--calls N] [--seconds N] [--pause-ms N] "
+				"[--record PREFIX]\n"
+				"                      [--lose-every N] [--swap-every N] [--alaw] [--quiet] [--relink] [--churn] "
+				"[--mute]\n");
 		return EXIT_FAILURE;
 	}
 	for (unsigned int i = 0; i < speech_count; i++) {
@@ -600,7 +619,9 @@ int main(int argc, char **argv)
 		call->states = cJSON_CreateArray();
 		call->transcripts = cJSON_CreateArray();
 		call->events = cJSON_CreateArray();
-		call->spoken = (size_t)(i % 50) * 8 * FRAME; /* not all in step */
+		/* Not all in step, neither in what they say nor in the beats that fill a message. */
+		call->spoken = (size_t)(i % 50) * 8 * FRAME;
+		call->late = i / SLOTS % 5;
 		call->user = i;
 		if (options.record != NULL && !options.churn)
 			call->heard = calloc(SECONDS_MAX, 8000 * sizeof(int16_t));
