@@ -7,7 +7,8 @@ emulator's half of loopback TCP to whoever sends, so it is in it. Where calls, e
 slow_time.so: their clocks and their waits are N times slower, so a second of talk has N seconds of machine. The worker is then held to 1/N of a core
 (SCHED_DEADLINE), what one core of its own would be. As root, and with Debian's linux-perf for system calls and for the time in parts; without, those are left out.
 
-usage: bench_worker.py [--json FILE] [PART...]     PART: counts speaking messages setups memory parts copies, or one run as CALLS[:MESSAGE_MS[:SPEAKING[:SLOW]]]"""
+usage: bench_worker.py [--json FILE] [PART...]     PART: counts speaking messages setups memory parts copies, or one run as CALLS[:MESSAGE_MS[:SPEAKING[:SLOW[:0]]]], the last 0
+for a worker that may take all of the machine"""
 
 import argparse
 import atexit
@@ -70,7 +71,7 @@ def has_perf():
 class Run:
     """One worker with its calls. Everything is stopped by close()."""
 
-    def __init__(self, calls, message_ms=40, speaking=100, slow=None, mute=False, copies=False):
+    def __init__(self, calls, message_ms=40, speaking=100, slow=None, mute=False, copies=False, share=True):
         self.calls, self.slow, self.speaking = calls, slow or slow_for(calls), speaking
         self.cleanup = stage.Cleanup()
         atexit.register(self.close)
@@ -82,7 +83,7 @@ class Run:
         os.chmod(self.counts, 0o666)
         ca, cert, key = stage.make_authority(self.directory)
         port = self._start_emulator(cert, key)
-        self.worker = self._start_worker(ca, port, message_ms, copies)
+        self.worker = self._start_worker(ca, port, message_ms, copies, share)
         if not self.worker.running():
             raise stage.StageError(f"the worker ended with {self.worker.popen.returncode}: {self.worker.tail()}")
         self.idle_kb = resident_kb(self.worker.pid)
@@ -100,7 +101,7 @@ class Run:
         emulator = self._start("emulator", stage.binary("gemini-emulator"), "--cert", cert, "--key", key, "--api-key", f"{KEY}=bench", "--seed", 1, *how)
         return int(emulator.wait_log(r"listening on port (\d+)", 30)[0].group(1))
 
-    def _start_worker(self, ca, port, message_ms, copies):
+    def _start_worker(self, ca, port, message_ms, copies, share):
         user = {"name": "bench", "api_key": KEY}
         if self.speaking == 100:
             user["greeting"] = "Tell a long story."
@@ -113,7 +114,7 @@ class Run:
         worker = self._start("worker", stage.binary("voxlane-worker"), "--dataplane", self.directory / "workers.sock", "--users", users, "--capacity", 4000,
                              "--message-ms", message_ms, "--log", "error", environment=environment)
         time.sleep(1 + 0.2 * self.slow)
-        if self.slow > 1 and shutil.which("chrt"):
+        if share and self.slow > 1 and shutil.which("chrt"):
             done = subprocess.run(["chrt", "-R", "-d", "-T", str(PERIOD_NS // self.slow), "-D", str(PERIOD_NS), "-P", str(PERIOD_NS), "-p", "0", str(worker.pid)],
                                   capture_output=True, text=True, check=False)
             if done.returncode:
@@ -184,12 +185,12 @@ class Table:
             pathlib.Path(self.path).write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(table, calls, message_ms=40, speaking=100, slow=None):
+def measure(table, calls, message_ms=40, speaking=100, slow=None, share=True):
     """One run: CPU, system calls, memory, the loop, and what the callers heard."""
-    run = Run(calls, message_ms, speaking, slow)
+    run = Run(calls, message_ms, speaking, slow, share=share)
     try:
         run.wait_ready()
-        run.talk(5 if speaking == 100 else WINDOW_S)
+        run.talk(5)
         pid, begin, (user, system), start = run.worker.pid, cpu_ns(run.worker.pid), user_system(run.worker.pid), time.monotonic()
         counted = perf_stat(pid, WINDOW_S * run.slow)
         used, now, took = cpu_ns(pid) - begin, user_system(pid), (time.monotonic() - start) / run.slow
@@ -201,7 +202,7 @@ def measure(table, calls, message_ms=40, speaking=100, slow=None):
     finally:
         run.close()
     worker, talked = report["worker"], calls * took
-    name = f"{calls} calls, {message_ms} ms, model speaks {speaking} %" + (f", time 1/{run.slow}" if run.slow > 1 else "")
+    name = f"{calls} calls, {message_ms} ms, model speaks {speaking} %" + (f", time 1/{run.slow}" if run.slow > 1 else "") + ("" if share else ", any core")
     table.add(f"{name}: core", used / 1e7 / took, "%")
     table.add(f"{name}: per call", used / 1e7 / talked * 1000, "thousandths of % of a core")
     if now[0] + now[1] > user + system:
@@ -236,7 +237,7 @@ def measure_setups(table, calls=500):
 
 def measure_memory(table, calls=2000):
     """Resident memory with many calls, the library's and the kernel's socket buffers beside it."""
-    run = Run(calls, slow=8)
+    run = Run(calls, slow=8, share=False)
     try:
         run.wait_ready()
         run.talk(3)
