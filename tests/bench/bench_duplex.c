@@ -453,10 +453,10 @@ static double share_in_stalls(const struct outcome *outcome)
 	return (double)outcome->looks_in_stalls / (double)(outcome->looks + 1);
 }
 
-/* Stalls leave nothing to judge by when most of the time is theirs. */
+/* Stalls leave nothing to judge by when most of the time is theirs, unless nothing was dropped even in them. */
 static bool is_measured(const struct outcome *outcome)
 {
-	return share_in_stalls(outcome) < STALLS_MAX;
+	return share_in_stalls(outcome) < STALLS_MAX || outcome->missed + outcome->dropped == 0;
 }
 
 /* Nothing dropped outside stalls, and the load was really there, and went out again. */
