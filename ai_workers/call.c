@@ -47,6 +47,14 @@ void call_step(struct call *call, const struct session_event *event, uint64_t no
 	carry_out(call, actions, now_ms);
 }
 
+void call_asked(struct call *call, uint64_t now_ms)
+{
+	/* A backlog goes out at twice real time. */
+	uint32_t way_ms = (uint32_t)(uplink_behind_us(&call->uplink) / 2000);
+
+	call_step(call, &(struct session_event){.type = SESSION_ASKED, .way_ms = way_ms}, now_ms);
+}
+
 static void drop_control(struct call *call)
 {
 	while (call->control != NULL) {

@@ -76,10 +76,11 @@ struct call {
 	char address[INET6_ADDRSTRLEN]; /* dialled */
 	unsigned int addresses_tried;
 	bool caller_speaks;
-	bool greeted;	 /* the user's greeting has been asked for */
-	bool cut;	 /* the connection went in the middle of an answer */
-	bool unanswered; /* or between a question and its answer */
-	uint64_t gap_ms; /* the caller's audio has nowhere to go since then, 0: it has */
+	bool greeted;	  /* the user's greeting has been asked for */
+	bool cut;	  /* the connection went in the middle of an answer */
+	uint64_t gap_ms;  /* the caller's audio has nowhere to go since then, 0: it has */
+	uint64_t kept_ms; /* and is kept since then */
+	bool owed;	  /* when that began, the model owed an answer */
 
 	struct uplink uplink;
 	struct vl_resampler *up_resampler; /* NULL: 8 kHz go out as they are */

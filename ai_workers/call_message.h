@@ -17,6 +17,9 @@ void call_message(struct call *call, char *text, size_t len, uint64_t now_ms);
 /* One event for the call's session, and what follows from it. Worker loop. May leave the call without a connection. */
 void call_step(struct call *call, const struct session_event *event, uint64_t now_ms);
 
+/* The model owes an answer to what has been said, some of which may wait to be sent still. Worker loop. */
+void call_asked(struct call *call, uint64_t now_ms);
+
 /* It is the call's turn: dial. Worker loop. */
 void call_dial(struct call *call, uint64_t now_ms);
 

@@ -12,12 +12,17 @@
 #include "gemini_message.h"
 #include "stats.h"
 
+#define SPOKE_MS 300u /* so much of the caller's voice was kept that the service will hear him */
+
 void call_resume_gap(struct call *call, uint64_t now_ms)
 {
-	/* What is said from now on is kept, and asks by itself. */
-	call->unanswered = call->session.asked;
 	if (call->gap_ms == 0)
 		call->gap_ms = now_ms;
+	/* What the gap before has kept may not be sent yet. */
+	if (uplink_behind_us(&call->uplink) >= SPOKE_MS * 1000)
+		return;
+	call->kept_ms = now_ms;
+	call->owed = call->session.asked;
 }
 
 void call_resume_cut(struct call *call)
@@ -79,10 +84,27 @@ static const char *continue_conversation(struct call *call, enum history_owed ow
 	return call->session.resumed ? "resumed" : "fresh";
 }
 
+/*
+ * What the model must be asked for. Not for what the caller has said in the gap: that is sent as he said it, and asks by itself,
+ * also instead of the rest of an answer.
+ */
+static enum history_owed what_is_owed(const struct call *call, uint64_t now_ms)
+{
+	uint64_t kept_ms = call->kept_ms + UPLINK_BACKLOG_MS < now_ms ? now_ms - UPLINK_BACKLOG_MS : call->kept_ms;
+	bool since = call->session.asked && !call->owed; /* asked since then */
+
+	if (call->gap_ms == 0 || (since && call->voice.spoke_ms >= kept_ms + SPOKE_MS))
+		return HISTORY_NOTHING;
+	/* The answer of a function has just gone out: the model goes on from that. */
+	if (since && call->session.asked_ms == now_ms)
+		return HISTORY_NOTHING;
+	return call->cut ? HISTORY_REST : call->session.asked ? HISTORY_ANSWER : HISTORY_NOTHING;
+}
+
 void call_resume_ready(struct call *call, uint64_t now_ms)
 {
 	const uint32_t *took_ms = call->session.took_ms;
-	enum history_owed owed = call->cut ? HISTORY_REST : call->unanswered ? HISTORY_ANSWER : HISTORY_NOTHING;
+	enum history_owed owed = what_is_owed(call, now_ms);
 
 	vl_log_info("call %s user %s: ready%s; turn %u, name %u, TCP %u, TLS %u, upgrade %u, setup %u ms", call->uuid,
 		call->user->name, call->session.resumed ? " (resumed)" : "", took_ms[SESSION_PHASE_TURN],
@@ -90,12 +112,11 @@ void call_resume_ready(struct call *call, uint64_t now_ms)
 		took_ms[SESSION_PHASE_UPGRADE], took_ms[SESSION_PHASE_SETUP]);
 	/* What the old connection knew of the caller's voice is gone with it. */
 	call_update_busy(call, now_ms);
-	call->cut = call->unanswered = false;
-	if (call->gap_ms == 0)
-		return;
-	end_gap(call, continue_conversation(call, owed), now_ms);
-	if (owed != HISTORY_NOTHING)
-		call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
+	call->cut = false;
+	if (call->gap_ms != 0)
+		end_gap(call, continue_conversation(call, owed), now_ms);
+	if (owed != HISTORY_NOTHING || call->session.asked)
+		call_asked(call, now_ms);
 }
 
 void call_resume_nudge(struct call *call)

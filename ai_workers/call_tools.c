@@ -212,10 +212,11 @@ void call_tools_cancelled(struct call *call, const cJSON *ids)
 	}
 }
 
-/* What the lost session had called, and would have been told: the new one learns it from the history. */
-static void note_unsent(struct call *call)
+/* What the lost session had called, and would have been told: the new one learns it from the history. Returns whether there was any. */
+static bool note_unsent(struct call *call)
 {
 	struct tool_call *tool;
+	bool any = false;
 
 	for (tool = call->tools.calls; tool != NULL; tool = tool->next) {
 		if (tool->kind == TOOL_END_CALL)
@@ -224,15 +225,22 @@ static void note_unsent(struct call *call)
 			note(call, tool, tool_call_answer(tool));
 		else if (tool->state == TOOL_CALL_WAITING)
 			note(call, tool, NULL);
+		else
+			continue;
+		any = true;
 	}
+	return any;
 }
 
 void call_tools_ready(struct call *call, bool resumed, uint64_t now_ms)
 {
 	struct tool_call *tool;
 
-	if (!resumed)
-		note_unsent(call);
+	/* The caller waits for what would have been made of them. */
+	if (!resumed && note_unsent(call)) {
+		call->owed = true;
+		call_turn(call, TURN_TOOL_ANSWERED, now_ms);
+	}
 	tool_ledger_connected(&call->tools, resumed);
 	while ((tool = tool_ledger_lost(&call->tools)) != NULL) {
 		vl_log_warning(

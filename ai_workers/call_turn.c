@@ -130,7 +130,7 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 	if (actions & TURN_DO_REMIND)
 		remind(call);
 	if (actions & TURN_DO_ASKED)
-		call_step(call, &(struct session_event){.type = SESSION_ASKED}, now_ms);
+		call_asked(call, now_ms);
 	if (actions & TURN_DO_ANSWERED)
 		call_step(call, &(struct session_event){.type = SESSION_ANSWERED}, now_ms);
 	if (actions & TURN_DO_EXCUSED)

@@ -133,8 +133,10 @@ const char *history_tail(const struct history *h, enum history_role role)
 	const char *tail, *word;
 
 	for (const struct history_turn *turn = h->first; turn != NULL; turn = turn->next)
-		if (turn->role == role && turn->len > 0)
+		if (turn->len > 0 && turn->role == role)
 			said = turn;
+		else if (turn->len > 0 && turn->role == HISTORY_MODEL)
+			said = NULL; /* it has answered that */
 	if (said == NULL)
 		return "";
 	if (said->len <= HISTORY_TAIL_MAX)
@@ -152,7 +154,10 @@ char *history_request(const struct history *h, enum history_owed owed, char *to,
 		snprintf(to, size, "The connection was lost before you answered. The caller said last: \"%s\". Answer that.",
 			tail);
 	else if (owed == HISTORY_ANSWER)
-		snprintf(to, size, "The connection was lost before you answered. Answer what the caller said last.");
+		snprintf(to, size,
+			"The connection was lost before you answered. Answer what the caller said last. If you have answered "
+			"that "
+			"already, ask the caller to say it again.");
 	else if (*tail != '\0')
 		snprintf(to, size,
 			"The connection was lost while you were speaking. The caller has heard you up to: \"%s\". Go on from "

@@ -50,7 +50,10 @@ void history_tool(struct history *history, const char *name, const char *argumen
 /* Whether there is anything to tell. Worker loop. */
 bool history_is_empty(const struct history *history);
 
-/* The end of what one side has said last, at most HISTORY_TAIL_MAX bytes from a word's beginning; "" when it has said nothing. Worker loop. */
+/*
+ * The end of what one side has said last, at most HISTORY_TAIL_MAX bytes from a word's beginning; "" when it has said nothing, or the
+ * model has spoken since. Worker loop.
+ */
 const char *history_tail(const struct history *history, enum history_role role);
 
 /*

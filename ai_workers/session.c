@@ -512,7 +512,7 @@ static uint32_t on_talk(struct session *s, const struct session_event *e, uint64
 		break;
 	case SESSION_ASKED:
 		ask(s, now_ms);
-		s->answer_ms = now_ms + SESSION_ANSWER_MS;
+		s->answer_ms = now_ms + e->way_ms + SESSION_ANSWER_MS;
 		break;
 	case SESSION_ANSWERED:
 	case SESSION_TURN_OVER:

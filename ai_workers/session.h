@@ -107,6 +107,7 @@ struct session_event {
 	bool dropped;	       /* LOST: we have cut the connection ourselves, it is gone within SESSION_ABORT_MS */
 	int http_status;       /* LOST: status of the refused upgrade; ERROR: the error's code; else 0 */
 	const char *reason;    /* LOST, ERROR, REFUSED, MUTE, RENEW: text, never NULL then */
+	uint32_t way_ms;       /* ASKED: what asks is on its way to the service for so long */
 	uint32_t time_left_ms; /* GO_AWAY, GEMINI_TIME_UNSAID: not said */
 	const char *handle;    /* HANDLE: NULL or text */
 	bool resumable;	       /* HANDLE */

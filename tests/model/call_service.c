@@ -230,9 +230,21 @@ static void on_audio(struct call_world *w, const char *text, size_t len)
 		world_find(w, "audio on a session that is not ready");
 	if (at + 4 > len || memcmp(text + at, "AAAA", 4) == 0 || w->dead)
 		return;
-	w->voice_ms = w->now_ms;
+	w->voice_ms = w->said_ms = w->now_ms;
 	if (!w->hears && w->hears_ms == NEVER)
 		w->hears_ms = w->now_ms + 120;
+}
+
+/* The model is asked for an answer, by words. */
+static void on_text(struct call_world *w, const char *text, size_t len)
+{
+	/* Its own detection needs a moment to know that the caller has spoken; of a long gap not all is kept. */
+	if (memmem(text, len, "before you answered", 19) != NULL && w->done_ms > w->said_ms + 1000 &&
+		w->now_ms < w->call->kept_ms + UPLINK_BACKLOG_MS)
+		world_find(w, "a question that has its answer is asked again");
+	w->done_ms = 0;
+	if (!w->dead)
+		w->answer_ms = w->now_ms + 300 + world_draw(w, 600);
 }
 
 int wss_send(struct wss_connection *connection, char *text, size_t len)
@@ -248,9 +260,8 @@ int wss_send(struct wss_connection *connection, char *text, size_t len)
 		on_setup(w, text, len);
 	else if (memmem(text, len, "\"toolResponse\"", 14) != NULL)
 		on_tool_response(w, text, len);
-	else if (memmem(text, len, "audioStreamEnd", 14) == NULL && memmem(text, len, "\"turnComplete\":false", 20) == NULL &&
-		 !w->dead)
-		w->answer_ms = w->now_ms + 300 + world_draw(w, 600);
+	else if (memmem(text, len, "audioStreamEnd", 14) == NULL && memmem(text, len, "\"turnComplete\":false", 20) == NULL)
+		on_text(w, text, len);
 	if (world_draw(w, 64) == 0 && world_has(w, FAULT_FULL))
 		w->full_ms = w->now_ms + world_draw(w, world_draw(w, 8) ? 1500 : 6000);
 	memset(text, 0, len); /* masked in place */
@@ -404,6 +415,7 @@ static void run_answer(struct call_world *w)
 	if (a->bytes_left == 0) {
 		a->speaks = false;
 		a->next_ms = NEVER;
+		w->done_ms = w->now_ms;
 		confirm_tools(w);
 		say(w, "{\"serverContent\":{\"turnComplete\":true},\"usageMetadata\":{\"totalTokenCount\":7}}");
 		return;
@@ -439,6 +451,7 @@ static void interrupt(struct call_world *w)
 	if (!a->speaks)
 		return;
 	w->interruptions++;
+	w->done_ms = 0;
 	w->cut = w->delivered;
 	a->speaks = false;
 	a->next_ms = NEVER;
@@ -469,6 +482,7 @@ static void ask_tool(struct call_world *w)
 {
 	char text[128];
 
+	w->done_ms = 0;
 	w->tools[w->tool_count] = (struct world_tool){.conversation = w->conversation, .result_ms = NEVER};
 	snprintf(text, sizeof(text),
 		"{\"toolCall\":{\"functionCalls\":[{\"id\":\"t%u\",\"name\":\"lookup\",\"args\":{\"n\":%u}}]}}", w->tool_count,

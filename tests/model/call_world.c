@@ -261,6 +261,8 @@ static void run_caller(struct call_world *w)
 		memcpy(codes + i, &noise, 8);
 	}
 	world_draw(w, 2);
+	if (speaks && w->call->session.state == SESSION_READY)
+		w->said_ms = w->now_ms;
 	call_record(w->call, &record, codes, w->now_ms);
 }
 

@@ -96,6 +96,7 @@ struct call_world {
 	/* The service. */
 	uint32_t conversation, conversations, handles, locked;
 	uint64_t locked_ms, voice_ms, hears_ms, answer_ms;
+	uint64_t said_ms, done_ms; /* newest voice of the caller that was not said in a gap; newest answer given whole, 0: none */
 	bool hears;
 	struct world_answer answer;
 	uint32_t turns, delivered,

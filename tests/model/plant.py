@@ -92,8 +92,9 @@ FAULTS = {
     "call_answers_never_again": (
         "tool_ledger.c", "\t\tif (call->state == TOOL_CALL_ANSWERED && resumed && call->epoch == ledger->epoch && !call->confirmed)\n\t\t\tcall->sent = false;\n\t\telse if",
         "\t\tif"),
-    "call_drops_answer": ("call_tools.c", "\t\tnote_unsent(call);\n", "\t\t(void)note_unsent;\n"),
+    "call_drops_answer": ("call_tools.c", "if (!resumed && note_unsent(call)) {", "(void)note_unsent;\n\tif (!resumed && call == NULL) {"),
     "call_loses_in_silence": ("call_tools.c", "report(call, \"tool_lost\", tool->id", "report(call, \"lost\", tool->id"),
+    "call_asks_again": ("call_resume.c", "bool since = call->session.asked && !call->owed;", "bool since = call->session.asked && call->owed;"),
     "call_fails_in_silence": ("call.c", "if (actions & SESSION_DO_REPORT)", "if ((actions & SESSION_DO_REPORT) && call->session.state != SESSION_FAILED)"),
     "call_wss_left": ("call.c", "\twss_release(call->connection, graceful);\n", "\tif (graceful)\n\t\twss_release(call->connection, graceful);\n"),
     "call_no_tick": ("call.c", "if (now_ms >= call->session.deadline_ms)", "if (now_ms >= call->session.deadline_ms && call->session.state != SESSION_SETUP)"),

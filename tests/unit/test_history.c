@@ -218,8 +218,13 @@ START_TEST(test_history_requests)
 	ck_assert_ptr_nonnull(strstr(history_request(&history, HISTORY_ANSWER, to, sizeof(to)), "Answer"));
 	ck_assert_ptr_nonnull(strstr(history_request(&history, HISTORY_REST, to, sizeof(to)), "Go on"));
 	talk();
-	ck_assert_ptr_nonnull(strstr(history_request(&history, HISTORY_ANSWER, to, sizeof(to)), "\"When do you open?\""));
 	ck_assert_ptr_nonnull(strstr(history_request(&history, HISTORY_REST, to, sizeof(to)), "\"At nine.\""));
+	/* That question has its answer; the next one is known by its sound only. */
+	ck_assert_ptr_null(strstr(history_request(&history, HISTORY_ANSWER, to, sizeof(to)), "open"));
+	ck_assert_ptr_nonnull(strstr(to, "Answer what the caller said last"));
+	history_say(&history, HISTORY_CALLER, "And on Sunday?");
+	history_tool(&history, "hours", "{}", NULL);
+	ck_assert_ptr_nonnull(strstr(history_request(&history, HISTORY_ANSWER, to, sizeof(to)), "\"And on Sunday?\""));
 }
 END_TEST
 

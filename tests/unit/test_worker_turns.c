@@ -13,6 +13,7 @@
 #include "ai_workers/call.h"
 #include "ai_workers/call_gate.h"
 #include "ai_workers/call_message.h"
+#include "ai_workers/call_tools.h"
 #include "ai_workers/call_turn.h"
 #include "ai_workers/endpoint.h"
 #include "ai_workers/tsc.h"
@@ -467,6 +468,126 @@ static void come_back(unsigned int ms)
 	connect_again();
 }
 
+static void speak(unsigned int ms)
+{
+	caller_speaks = true;
+	pass(ms);
+	caller_speaks = false;
+}
+
+#define HANDLE "{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}"
+
+/* A question and its answer, heard to its end. */
+static void talk(void)
+{
+	message(HANDLE);
+	pass(2000);
+	speak(1000);
+	pass(600);
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
+	message("{\"serverContent\":{\"inputTranscription\":{\"text\":\"When do you open?\"}}}");
+	message("{\"serverContent\":{\"outputTranscription\":{\"text\":\"At nine.\"}}}");
+	model_says(500);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(3000);
+}
+
+/* What the caller says while there is no session asks by itself, and the question before it has its answer. */
+START_TEST(test_turns_voice_asks_by_itself)
+{
+	uint64_t before;
+
+	talk();
+	if (_i == 0) {
+		lose_connection();
+	} else {
+		message("{\"goAway\":{\"timeLeft\":\"50s\"}}");
+		pass(10);
+		ck_assert_int_eq(call->session.state, SESSION_CLOSING);
+	}
+	speak(700);
+	pass(500);
+	if (_i == 1) {
+		call_let_go(call, false);
+		call_lost(call, 1000, 0, "", now);
+	}
+	texts[0] = '\0';
+	connect_again();
+	ck_assert(call->session.resumed);
+	before = COUNT(messages_out);
+	pass(1000);
+	ck_assert(!said("lost"));
+	ck_assert(!said("open"));
+	ck_assert_uint_ge(COUNT(messages_out), before + 40); /* at twice real time */
+	/* But a model that stays silent is reminded. */
+	pass(SESSION_ANSWER_MS);
+	ck_assert(said("Answer what the caller said last."));
+}
+END_TEST
+
+/* What was said before it does not, and nobody knows its words yet: those of the question before are not quoted. */
+START_TEST(test_turns_voice_before_the_gap)
+{
+	talk();
+	caller_speaks = true;
+	pass(1000);
+	lose_connection();
+	speak(100);
+	pass(600);
+	texts[0] = '\0';
+	connect_again();
+	pass(10);
+	ck_assert(said("Answer what the caller said last."));
+	ck_assert(!said("open"));
+}
+END_TEST
+
+/* Nobody is reminded of a question that is on its way still. */
+START_TEST(test_turns_backlog_is_no_silence)
+{
+	talk();
+	lose_connection();
+	pass(8000);
+	speak(1000);
+	pass(500);
+	texts[0] = '\0';
+	connect_again();
+	pass(SESSION_ANSWER_MS + 4000);
+	ck_assert(!said("Answer"));
+	pass(1000);
+	ck_assert(said("Answer"));
+}
+END_TEST
+
+static struct tool book = {.name = "book", .timeout_s = 30};
+
+/* The session that has called a function is gone for good: the new one answers the caller who waits. */
+START_TEST(test_turns_function_of_a_lost_session)
+{
+	cJSON *result = cJSON_Parse("{\"table\":4}");
+
+	user.tools = &book;
+	user.tool_count = 1;
+	pass(2000);
+	message("{\"serverContent\":{\"inputTranscription\":{\"text\":\"A table for day 3.\"}}}");
+	message("{\"toolCall\":{\"functionCalls\":[{\"id\":\"a\",\"name\":\"book\",\"args\":{\"day\":3}}]}}");
+	pass(100);
+	lose_connection();
+	if (_i == 1)
+		call_tools_result(call, "a", result, NULL, now);
+	texts[0] = '\0';
+	connect_again();
+	pass(10);
+	ck_assert(!call->session.resumed);
+	ck_assert(said(_i == 1 ? "Its result: {\\\"table\\\":4}" : "Its result was lost"));
+	ck_assert(said("\"turnComplete\":true"));
+	pass(SESSION_ANSWER_MS);
+	ck_assert(said("The caller waits for your answer."));
+	cJSON_Delete(result);
+}
+END_TEST
+
 /* The model stays mute through everything: the platform is told, once for each question. */
 START_TEST(test_turns_never_answered)
 {
@@ -479,7 +600,7 @@ START_TEST(test_turns_never_answered)
 		ck_assert_int_eq(call->session.state, SESSION_CLOSING);
 		ck_assert_ptr_null(strstr(events, "no_answer"));
 		come_back(100);
-		pass(SESSION_ANSWER_MS + 100);
+		pass(SESSION_ANSWER_MS + 200);
 	}
 	ck_assert_int_eq(call->session.state, SESSION_READY);
 	ck_assert_ptr_nonnull(strstr(events, "\"event\":\"no_answer\",\"waited_ms\":2"));
@@ -647,15 +768,18 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("worker_turns");
-	TCase *excuses = tcase_create("excuses");
+	TCase *loops = tcase_create("loops");
 
 	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_stamps,
 		test_turns_phantom, test_turns_interrupted, test_turns_mute, test_turns_never_answered,
-		test_turns_response_over_a_loss, test_turns_tail);
-	tcase_add_checked_fixture(excuses, begin, end);
-	tcase_add_loop_test(excuses, test_turns_not_mute, 0, 4);
-	tcase_add_loop_test(excuses, test_turns_voice_in_a_gap, 0, 2);
-	suite_add_tcase(suite, excuses);
+		test_turns_response_over_a_loss, test_turns_tail, test_turns_voice_before_the_gap,
+		test_turns_backlog_is_no_silence);
+	tcase_add_checked_fixture(loops, begin, end);
+	tcase_add_loop_test(loops, test_turns_not_mute, 0, 4);
+	tcase_add_loop_test(loops, test_turns_voice_in_a_gap, 0, 2);
+	tcase_add_loop_test(loops, test_turns_voice_asks_by_itself, 0, 2);
+	tcase_add_loop_test(loops, test_turns_function_of_a_lost_session, 0, 2);
+	suite_add_tcase(suite, loops);
 	unit_add_fixture(suite, "local", begin_local, end, test_turns_local_agreed, test_turns_local_undone);
 	return unit_run(suite);
 }
