@@ -21,6 +21,7 @@
 #define DIALS_PER_SECOND 200u
 #define TURN_LONG_US	 4000u
 #define DIAL_ANYWAY_MS	 50u
+#define STAY_APART_MS	 250u
 
 void worker_gate_start(struct worker *worker)
 {
@@ -80,6 +81,24 @@ void call_gate_ask(struct call *call, uint64_t now_ms)
 	gate_ask(&call->worker->gate, &call->ticket, call->session.lost_ms, call->session.has_talked, now_ms);
 }
 
+/*
+ * Conversations of a project that is closed keep their connections, however old: it gives out one dial in GATE_TRICKLE_MS, and a
+ * call waits SESSION_RETRY_MS for one. Afterwards they change in turn, as the project's rate grows again.
+ */
+static void stay(struct worker *worker, const struct gate_scope *project, uint64_t now_ms)
+{
+	struct session_event event = {.type = SESSION_STAY, .until_ms = project->closed_until_ms};
+	struct call *call, *next;
+
+	HASH_ITER(hh, worker->calls, call, next)
+	{
+		if (call->ticket.project != project || call->session.state != SESSION_READY)
+			continue;
+		event.until_ms += STAY_APART_MS;
+		call_step(call, &event, now_ms);
+	}
+}
+
 void call_gate_lost(struct call *call, uint16_t code, int http_status, const char *reason, uint64_t now_ms)
 {
 	enum close_class class =
@@ -92,7 +111,9 @@ void call_gate_lost(struct call *call, uint16_t code, int http_status, const cha
 		stats_add(&call->worker->stats.quota_refusals, 1);
 		call_report_event(call, "throttled", "pause_s", cJSON_CreateNumber((double)((pause_ms + 999) / 1000)));
 	}
-	if (closed_ms != 0)
+	if (closed_ms != 0) {
+		stay(call->worker, call->ticket.project, now_ms);
 		vl_log_warning("%s is over its quota: new calls are refused for %u s, others dial every %u s",
 			call->ticket.project->label, closed_ms / 1000, GATE_TRICKLE_MS / 1000);
+	}
 }

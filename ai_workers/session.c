@@ -293,11 +293,8 @@ static bool occupied(const struct session *s)
 	return s->busy || s->asked;
 }
 
-/*
- * When to change connections, as things are: after a moment's quiet, in the second half of the window at any quiet, at its end
- * whoever speaks.
- */
-static uint64_t rotation_ms(const struct session *s)
+/* When to change connections: after a moment's quiet, in the second half of the window at any quiet, at its end whoever speaks. */
+static uint64_t wanted_ms(const struct session *s)
 {
 	uint64_t at_ms = s->quiet_ms + SESSION_LULL_MS, half_ms;
 
@@ -307,6 +304,15 @@ static uint64_t rotation_ms(const struct session *s)
 	if (at_ms > half_ms)
 		at_ms = half_ms;
 	return at_ms > s->due_ms ? at_ms : s->due_ms;
+}
+
+/* The same, as things are: a connection that works is not given up for one that may not come. */
+static uint64_t rotation_ms(const struct session *s)
+{
+	uint64_t at_ms = wanted_ms(s), last_ms = s->sent_away ? s->rotate_ms : s->opened_ms + SESSION_ROTATE_LAST_MS,
+		 stay_ms = s->stay_ms < last_ms ? s->stay_ms : last_ms;
+
+	return at_ms > stay_ms ? at_ms : stay_ms;
 }
 
 /* An answer is owed from now on, or still. */
@@ -402,6 +408,7 @@ static uint32_t on_setup_complete(struct session *s, uint64_t now_ms)
 	s->state = SESSION_READY;
 	s->has_talked = true;
 	s->sent_away = s->fresh_next = false;
+	s->stay_ms = 0;
 	s->ready_ms = s->quiet_ms = now_ms;
 	if (!s->resumed)
 		s->conversation++;
@@ -548,6 +555,11 @@ uint32_t session_step(struct session *s, const struct session_event *e, uint64_t
 		return on_lost(s, e, now_ms);
 	case SESSION_ERROR:
 		return on_error(s, e, now_ms);
+	case SESSION_STAY:
+		if (s->state != SESSION_READY)
+			return 0;
+		s->stay_ms = e->until_ms;
+		return ready(s, now_ms);
 	case SESSION_HANDLE:
 		if (s->state == SESSION_READY || s->state == SESSION_CLOSING)
 			on_handle(s, e);

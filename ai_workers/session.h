@@ -89,6 +89,7 @@ enum session_event_type {
 	SESSION_LOST,		/* the connection is gone, whoever ended it */
 	SESSION_ERROR,		/* the service said in a message that this session is over: `http_status`, `reason` */
 	SESSION_GO_AWAY,
+	SESSION_STAY, /* until `until_ms` another connection is hard to get: this one is not given up for its age before, if it can be helped */
 	SESSION_HANDLE,
 	SESSION_QUIET,	   /* nobody speaks */
 	SESSION_BUSY,	   /* caller or model speaks */
@@ -109,6 +110,7 @@ struct session_event {
 	const char *reason;    /* LOST, ERROR, REFUSED, MUTE, RENEW: text, never NULL then */
 	uint32_t way_ms;       /* ASKED: what asks is on its way to the service for so long */
 	uint32_t time_left_ms; /* GO_AWAY, GEMINI_TIME_UNSAID: not said */
+	uint64_t until_ms;     /* STAY */
 	const char *handle;    /* HANDLE: NULL or text */
 	bool resumable;	       /* HANDLE */
 };
@@ -157,6 +159,7 @@ struct session {
 	uint64_t answer_ms;	  /* an answer is awaited up to this time, 0: none */
 	uint64_t due_ms;	  /* a rotation is wanted from here on, SESSION_NEVER: no */
 	uint64_t rotate_ms;	  /* latest time to change connections, SESSION_NEVER: no */
+	uint64_t stay_ms;	  /* nor before this time, unless the service says so */
 	uint64_t given_up_handle; /* hash: it is never taken again */
 	enum close_class class;
 	char *handle; /* newest resumption handle or NULL */

@@ -422,6 +422,36 @@ START_TEST(test_session_go_away)
 }
 END_TEST
 
+/* While other connections are hard to get, an old one is kept; what the service says counts for more. */
+START_TEST(test_session_stays)
+{
+	struct session_event go_away = {.type = SESSION_GO_AWAY, .time_left_ms = 50000}, stay = {.type = SESSION_STAY};
+	uint64_t until;
+
+	step(SESSION_START);
+	connect_now();
+	handle("h", true);
+	until = stay.until_ms = session.opened_ms + SESSION_ROTATE_AFTER_S * 1000 + 70000;
+	now = until - 90000; /* 20 s before its age */
+	ck_assert_uint_eq(session_step(&session, &stay, now), 0);
+	ck_assert_uint_eq(session.deadline_ms, until);
+	step(SESSION_BUSY);
+	ck_assert_uint_eq(session.deadline_ms, until);
+	step(SESSION_QUIET);
+	now = until - 60000;
+	ck_assert_uint_eq(session_step(&session, &go_away, now), 0);
+	ck_assert_uint_eq(session.deadline_ms, now + 45000);
+	ck_assert_uint_eq(wait_deadline(), SESSION_DO_CLOSE | SESSION_DO_REPORT);
+	ck_assert_uint_eq(lose(1000, ""), SESSION_DO_DIAL | SESSION_DO_REPORT);
+	connect_now();
+	ck_assert_uint_eq(session.deadline_ms, session.opened_ms + SESSION_ROTATE_AFTER_S * 1000);
+	/* Never beyond 58:00. */
+	stay.until_ms = SESSION_NEVER - 1;
+	session_step(&session, &stay, now);
+	ck_assert_uint_eq(session.deadline_ms, session.opened_ms + SESSION_ROTATE_LAST_MS);
+}
+END_TEST
+
 /* Between a question and its answer nobody speaks, and yet a rotation would throw the answer away. */
 START_TEST(test_session_go_away_waits_for_answer)
 {
@@ -697,7 +727,7 @@ int main(void)
 
 	unit_add_fixture(suite, "life", begin, end, test_session_begins, test_session_dial_ends, test_session_turn,
 		test_session_resumes, test_session_http, test_session_quota, test_session_dead_handle, test_session_once,
-		test_session_go_away, test_session_hang_up_anywhere, test_session_go_away_waits_for_answer,
+		test_session_go_away, test_session_stays, test_session_hang_up_anywhere, test_session_go_away_waits_for_answer,
 		test_session_budget_restarts, test_session_young_deaths, test_session_rotates_by_age, test_session_mute,
 		test_session_renewed_on_demand, test_session_dropped, test_session_closes_cross, test_session_dies_young,
 		test_session_late_refusal);

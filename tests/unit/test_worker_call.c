@@ -234,6 +234,29 @@ START_TEST(test_call_answer_outlives_go_away)
 }
 END_TEST
 
+/* A refusal for quota of one call: the conversations of its project keep their connections for the time, each a little longer. */
+START_TEST(test_call_stays_while_its_project_is_closed)
+{
+	struct dataplane_open open = {.uuid = "4a5c", .index = 2, .listening = true};
+	struct call *first, *second;
+	uint64_t until;
+
+	ready();
+	first = call;
+	second = call_create(&worker, &open, &user, now);
+	second->attached = false;
+	worker_gate_run(&worker, now);
+	call_step(second, &(struct session_event){.type = SESSION_UPGRADED}, now);
+	call_gate_lost(second, 1011, 0, "You exceeded your current quota", now);
+	until = first->ticket.project->closed_until_ms;
+	ck_assert_uint_gt(until, now + GATE_QUOTA_MS - 1);
+	ck_assert_uint_gt(first->session.stay_ms, until);
+	ck_assert_uint_le(first->session.stay_ms, until + 1000);
+	ck_assert_uint_eq(second->session.stay_ms, 0);
+	call_destroy(second, now);
+}
+END_TEST
+
 START_TEST(test_call_greeting_outlives_go_away)
 {
 	user.greeting = (char *)"Say hello.";
@@ -556,11 +579,11 @@ int main(void)
 	Suite *suite = suite_create("worker_call");
 	TCase *errors = tcase_create("errors");
 
-	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away, test_call_greeting_outlives_go_away,
-		test_call_deadline_moves_on, test_call_failed_start_moves_on, test_call_attach_ends_speech,
-		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_complete_answer_plays_on,
-		test_call_question_is_asked_again, test_call_reseeded, test_call_reseeded_with_functions,
-		test_call_lost_greeting_is_asked_again);
+	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
+		test_call_stays_while_its_project_is_closed, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
+		test_call_failed_start_moves_on, test_call_attach_ends_speech, test_call_reads_until_ready,
+		test_call_cut_answer_goes_on, test_call_complete_answer_plays_on, test_call_question_is_asked_again,
+		test_call_reseeded, test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
