@@ -31,8 +31,7 @@ static void on_setup_complete(struct call *call, uint64_t now_ms)
 	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
 	gate_worked(&call->worker->gate, &call->ticket, now_ms);
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
-	call_tools_ready(call, call->session.resumed, now_ms);
-	call_resume_ready(call, now_ms);
+	call_resume_ready(call, call_tools_ready(call, call->session.resumed, now_ms), now_ms);
 	uplink_ready(&call->uplink);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
 		ask(call, now_ms);

@@ -88,23 +88,23 @@ static const char *continue_conversation(struct call *call, enum history_owed ow
  * What the model must be asked for. Not for what the caller has said in the gap: that is sent as he said it, and asks by itself,
  * also instead of the rest of an answer.
  */
-static enum history_owed what_is_owed(const struct call *call, uint64_t now_ms)
+static enum history_owed what_is_owed(const struct call *call, bool told, uint64_t now_ms)
 {
 	uint64_t kept_ms = call->kept_ms + UPLINK_BACKLOG_MS < now_ms ? now_ms - UPLINK_BACKLOG_MS : call->kept_ms;
 	bool since = call->session.asked && !call->owed; /* asked since then */
 
 	if (call->gap_ms == 0 || (since && call->voice.spoke_ms >= kept_ms + SPOKE_MS))
 		return HISTORY_NOTHING;
-	/* The answer of a function has just gone out: the model goes on from that. */
-	if (since && call->session.asked_ms == now_ms)
+	/* The model goes on from the function's result. */
+	if (told && (since || !call->cut))
 		return HISTORY_NOTHING;
 	return call->cut ? HISTORY_REST : call->session.asked ? HISTORY_ANSWER : HISTORY_NOTHING;
 }
 
-void call_resume_ready(struct call *call, uint64_t now_ms)
+void call_resume_ready(struct call *call, bool told, uint64_t now_ms)
 {
 	const uint32_t *took_ms = call->session.took_ms;
-	enum history_owed owed = what_is_owed(call, now_ms);
+	enum history_owed owed = what_is_owed(call, told, now_ms);
 
 	vl_log_info("call %s user %s: ready%s; turn %u, name %u, TCP %u, TLS %u, upgrade %u, setup %u ms", call->uuid,
 		call->user->name, call->session.resumed ? " (resumed)" : "", took_ms[SESSION_PHASE_TURN],

@@ -21,9 +21,9 @@ bool call_resume_seeds(const struct call *call);
 
 /*
  * The session is ready, for the first time or again: report it, tell it what it does not know, and
- * ask for an answer that is still owed.
+ * ask for an answer that is still owed. `told`: it has just been told a function's result.
  */
-void call_resume_ready(struct call *call, uint64_t now_ms);
+void call_resume_ready(struct call *call, bool told, uint64_t now_ms);
 
 /* Remind the model that the caller waits for it. With a connection. */
 void call_resume_nudge(struct call *call);

@@ -86,9 +86,11 @@ static void note(struct call *call, struct tool_call *tool, const char *result)
 }
 
 /* Send every answer that is due. The model says something to each: no rotation may come before that. */
-static void send_answers(struct call *call, uint64_t now_ms)
+/* Returns whether there was any. */
+static bool send_answers(struct call *call, uint64_t now_ms)
 {
 	struct tool_call *tool;
+	bool any = false;
 
 	while (call->session.state == SESSION_READY && call->connection != NULL &&
 		(tool = tool_ledger_due(&call->tools)) != NULL) {
@@ -99,7 +101,9 @@ static void send_answers(struct call *call, uint64_t now_ms)
 		tool_ledger_sent(&call->tools, tool, call->control_queued);
 		note(call, tool, tool_call_answer(tool));
 		call_turn(call, TURN_TOOL_ANSWERED, now_ms);
+		any = true;
 	}
+	return any;
 }
 
 /* The goodbye was said: nothing to answer, the call ends when it was heard. Else the model shall say it now. */
@@ -232,7 +236,7 @@ static bool note_unsent(struct call *call)
 	return any;
 }
 
-void call_tools_ready(struct call *call, bool resumed, uint64_t now_ms)
+bool call_tools_ready(struct call *call, bool resumed, uint64_t now_ms)
 {
 	struct tool_call *tool;
 
@@ -249,7 +253,7 @@ void call_tools_ready(struct call *call, bool resumed, uint64_t now_ms)
 			report(call, "tool_lost", tool->id, "reason",
 				cJSON_CreateString("the session with the model that asked was lost"));
 	}
-	send_answers(call, now_ms);
+	return send_answers(call, now_ms);
 }
 
 void call_tools_heard(struct call *call, bool voice, uint64_t now_ms)

@@ -18,8 +18,11 @@ void call_tools_asked(struct call *call, const cJSON *calls, uint64_t now_ms);
 /* toolCallCancellation: ids that need no answer any more. */
 void call_tools_cancelled(struct call *call, const cJSON *ids);
 
-/* The session is ready on a new connection, which continues the one before or begins anew. */
-void call_tools_ready(struct call *call, bool resumed, uint64_t now_ms);
+/*
+ * The session is ready on a new connection, which continues the one before or begins anew. Returns whether it was told a result: the
+ * model goes on from that.
+ */
+bool call_tools_ready(struct call *call, bool resumed, uint64_t now_ms);
 
 /* The model's voice came, or its turn ended. */
 void call_tools_heard(struct call *call, bool voice, uint64_t now_ms);

@@ -203,6 +203,7 @@ static void on_tool_response(struct call_world *w, const char *text, size_t len)
 		w->answer_ms = w->now_ms + 200 + world_draw(w, 800);
 	w->tools_answered += !tool->received;
 	tool->received = true;
+	w->done_ms = 0; /* what it says to that is still owed */
 }
 
 /* What a new session is told of the calls of the one before. */
@@ -235,12 +236,22 @@ static void on_audio(struct call_world *w, const char *text, size_t len)
 		w->hears_ms = w->now_ms + 120;
 }
 
+/* The session before ended without the result of a function: what the model would have said to that is owed. */
+static bool lacked_a_result(const struct call_world *w)
+{
+	for (uint32_t n = 0; n < w->tool_count; n++)
+		if (w->tools[n].asked && !w->tools[n].received && !w->tools[n].cancelled &&
+			w->tools[n].conversation != w->conversation)
+			return true;
+	return false;
+}
+
 /* The model is asked for an answer, by words. */
 static void on_text(struct call_world *w, const char *text, size_t len)
 {
 	/* Its own detection needs a moment to know that the caller has spoken; of a long gap not all is kept. */
 	if (memmem(text, len, "before you answered", 19) != NULL && w->done_ms > w->said_ms + 1000 &&
-		w->now_ms < w->call->kept_ms + UPLINK_BACKLOG_MS)
+		w->now_ms < w->call->kept_ms + UPLINK_BACKLOG_MS && !lacked_a_result(w))
 		world_find(w, "a question that has its answer is asked again");
 	w->done_ms = 0;
 	if (!w->dead)
