@@ -18,9 +18,11 @@ void call_resume_gap(struct call *call, uint64_t now_ms)
 {
 	if (call->gap_ms == 0)
 		call->gap_ms = now_ms;
-	/* What the gap before has kept may not be sent yet. */
-	if (uplink_behind_us(&call->uplink) >= SPOKE_MS * 1000)
+	/* What the gap before has kept may not be sent yet; its question may have been answered. */
+	if (uplink_behind_us(&call->uplink) >= SPOKE_MS * 1000) {
+		call->owed = call->owed && call->session.asked;
 		return;
+	}
 	call->kept_ms = now_ms;
 	call->owed = call->session.asked;
 }
