@@ -119,6 +119,7 @@ if wanted isolation; then
 	fi
 	step "the session table under ThreadSanitizer"
 	build "$VL_BUILD-tsan" tests/unit/test_session_table -Db_sanitize=thread -Dwerror=false
+	build "$VL_BUILD-tsan" tests/unit/test_flow_front
 	run_meson "$VL_BUILD-tsan" concurrency
 	step "the watermark oracle, attacks, a hostile worker"
 	if [ "$long" = yes ]; then export VL_ORACLE_LONG=1; fi

@@ -225,13 +225,15 @@ class Endings(WorkerCase):
 
     def test_go_away_rotates(self):
         self.start_emulator("--lifetime-ms", "9000", "--go-away-ms", "6500", "--resume-lock-ms", "0")
-        report, keys = self.converse(calls=2, seconds=8)
+        report, keys = self.converse(calls=2, seconds=7)
         for name in KEYS:
-            self.assertGreaterEqual(keys[name]["connections"], 2)
-            self.assertEqual(keys[name]["resumes"], keys[name]["connections"] - 1)
-            # Each but the last was closed by us, with words; on a slow machine the last may be on its way out as well.
+            # The end may come in the middle of a change: the last connection is on its way out, or not set up yet.
+            connections = keys[name]["connections"]
+            self.assertGreaterEqual(keys[name]["resumes"], 1)
+            self.assertIn(keys[name]["resumes"], (connections - 1, connections - 2))
+            # Each but the last was closed by us, with words.
             self.assertEqual(set(keys[name]["closes"]), {"1000"})
-            self.assertIn(keys[name]["closes"]["1000"], (keys[name]["connections"] - 1, keys[name]["connections"]))
+            self.assertIn(keys[name]["closes"]["1000"], (connections - 1, connections))
         for call in report["calls"]:
             self.assertEqual(call["state"] in ("ready", "talking"), True)
             self.assertIn("go_away", [e["event"] for e in call["events"]])
