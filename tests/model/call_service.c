@@ -249,8 +249,12 @@ static bool lacked_a_result(const struct call_world *w)
 /* The model is asked for an answer, by words. */
 static void on_text(struct call_world *w, const char *text, size_t len)
 {
+	uint64_t spoke_ms = w->call->voice.spoke_ms;
+	/* Of words that end just behind the loss too little is kept to be an answer's cause: for those the model is asked. */
+	bool lost_words = spoke_ms > w->done_ms && spoke_ms < w->call->kept_ms + 300;
+
 	/* Its own detection needs a moment to know that the caller has spoken; of a long gap not all is kept. */
-	if (memmem(text, len, "before you answered", 19) != NULL && w->done_ms > w->said_ms + 1000 &&
+	if (!lost_words && memmem(text, len, "before you answered", 19) != NULL && w->done_ms > w->said_ms + 1000 &&
 		w->now_ms < w->call->kept_ms + UPLINK_BACKLOG_MS && !lacked_a_result(w))
 		world_find(w, "a question that has its answer is asked again");
 	w->done_ms = 0;
