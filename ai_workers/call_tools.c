@@ -85,8 +85,7 @@ static void note(struct call *call, struct tool_call *tool, const char *result)
 	tool->noted = true;
 }
 
-/* Send every answer that is due. The model says something to each: no rotation may come before that. */
-/* Returns whether there was any. */
+/* Send every answer that is due. The model says something to each: no rotation may come before that. Returns whether there was any. */
 static bool send_answers(struct call *call, uint64_t now_ms)
 {
 	struct tool_call *tool;

@@ -330,18 +330,9 @@ static void command_until_taken(const struct lcore_command *command)
 /* Begin the playout of every call, and queue ahead. The lcore runs. */
 static void start_calls(void)
 {
-	struct headers_spec spec = {
-		.destination_mac = {2, 0, 0, 0, 0, 2}, .source_mac = {2, 0, 0, 0, 0, 1}, .dscp = HEADERS_DSCP_EF};
-
 	for (uint32_t i = 0; i < calls; i++) {
-		struct lcore_command start = {.type = LCORE_PLAYOUT_START, .session = {i, 1}};
-		struct flow_key key = lcore_bench_key(i);
+		struct lcore_command start = lcore_bench_playout(i);
 
-		spec.local = (struct endpoint){key.local, key.local_port};
-		spec.remote = (struct endpoint){key.remote, key.remote_port};
-		lcore_bench_require(headers_build(&start.start.target.headers, &spec) == 0, "cannot build headers");
-		start.start.target.ready = true;
-		start.start.ssrc = i;
 		command_until_taken(&start);
 	}
 	for (unsigned int frame = 0; frame < PREFILL; frame++) {

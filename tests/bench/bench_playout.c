@@ -29,20 +29,12 @@ static uint32_t calls;
 static void start_calls(void)
 {
 	struct lcore_private *private = lcore_private(b.lcore);
-	struct headers_spec spec = {
-		.destination_mac = {2, 0, 0, 0, 0, 2}, .source_mac = {2, 0, 0, 0, 0, 1}, .dscp = HEADERS_DSCP_EF};
 
 	private->now = rte_rdtsc() - 100 * private->tsc_hz;
 	wheel_init(private->wheel, calls, private->tsc_hz, private->now);
 	for (uint32_t i = 0; i < calls; i++) {
-		struct lcore_command start = {.type = LCORE_PLAYOUT_START, .session = {i, 1}};
-		struct flow_key key = lcore_bench_key(i);
+		struct lcore_command start = lcore_bench_playout(i);
 
-		spec.local = (struct endpoint){key.local, key.local_port};
-		spec.remote = (struct endpoint){key.remote, key.remote_port};
-		lcore_bench_require(headers_build(&start.start.target.headers, &spec) == 0, "cannot build headers");
-		start.start.target.ready = true;
-		start.start.ssrc = i;
 		lcore_bench_require(lcore_command(b.lcore, &start) == 0, "no room for a command");
 		lcore_take_commands(b.lcore);
 	}

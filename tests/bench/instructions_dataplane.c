@@ -93,18 +93,9 @@ static void make_frames(void)
 
 static void start_calls(void)
 {
-	struct headers_spec spec = {
-		.destination_mac = {2, 0, 0, 0, 0, 2}, .source_mac = {2, 0, 0, 0, 0, 1}, .dscp = HEADERS_DSCP_EF};
-
 	for (uint32_t i = 0; i < CALLS; i++) {
-		struct lcore_command start = {.type = LCORE_PLAYOUT_START, .session = {i, 1}};
-		struct flow_key key = lcore_bench_key(i);
+		struct lcore_command start = lcore_bench_playout(i);
 
-		spec.local = (struct endpoint){key.local, key.local_port};
-		spec.remote = (struct endpoint){key.remote, key.remote_port};
-		lcore_bench_require(headers_build(&start.start.target.headers, &spec) == 0, "cannot build headers");
-		start.start.target.ready = true;
-		start.start.ssrc = i;
 		lcore_bench_require(lcore_command(b.lcore, &start) == 0, "no room for a command");
 		lcore_take_commands(b.lcore);
 	}

@@ -182,3 +182,19 @@ void lcore_bench_teardown(struct lcore_bench *bench)
 	rte_eth_dev_stop(0);
 	rte_mempool_free(bench->pool);
 }
+
+struct lcore_command lcore_bench_playout(uint32_t index)
+{
+	struct lcore_command start = {.type = LCORE_PLAYOUT_START, .session = {index, 1}};
+	struct flow_key key = lcore_bench_key(index);
+	struct headers_spec spec = {.local = {key.local, key.local_port},
+		.remote = {key.remote, key.remote_port},
+		.destination_mac = {2, 0, 0, 0, 0, 2},
+		.source_mac = {2, 0, 0, 0, 0, 1},
+		.dscp = HEADERS_DSCP_EF};
+
+	lcore_bench_require(headers_build(&start.start.target.headers, &spec) == 0, "cannot build headers");
+	start.start.target.ready = true;
+	start.start.ssrc = index;
+	return start;
+}

@@ -40,5 +40,8 @@ void lcore_bench_teardown(struct lcore_bench *bench);
 /* The flow of session `index`. */
 struct flow_key lcore_bench_key(uint32_t index);
 
+/* What begins the playout of session `index`, with the session's own number as SSRC. Ends the program when it has no headers. */
+struct lcore_command lcore_bench_playout(uint32_t index);
+
 /* Say what went wrong and end the program when `ok` is false. */
 void lcore_bench_require(bool ok, const char *what);
