@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The emulator's program from outside, over TLS: HTTP, frames, isolation of keys, recordings, fault knobs. What the SDK cannot send or see. Prints TAP.
 
-usage: test_emulator.py EMULATOR
+usage: test_emulator.py EMULATOR [PART_OF_A_TEST_NAME]
 """
 import base64
 import hashlib
@@ -16,10 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
+import unittest
 import wave
 
 from live_client import PATH, SETUP, Client, Closed, Emulator, Refused
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import tap  # noqa: E402  pylint: disable=wrong-import-position
 
 binary = sys.argv[1]
 work = tempfile.TemporaryDirectory(prefix="emulator-test-")
@@ -303,12 +306,18 @@ def test_faults_change_while_connections_are_open():
         before = len(a.opcodes)
         quick_turn(a)
         assert 0 not in a.opcodes[before:]
-        e.control("tiny-chunks=1", "noise-ms=20", "no-noise")
+        # Each second piece is one sample; without chunk-bytes a large draw could end the answer behind the first of these.
+        e.control("tiny-chunks=1", "chunk-bytes=4800")
         a.raw.clear()
         quick_turn(a)
-        sizes = [len(part["inlineData"]["data"]) for raw in a.raw for part in json.loads(raw).get("serverContent", {}).get("modelTurn", {}).get("parts", [])]
-        assert sizes.count(4) >= 2 and max(sizes) > 1000, sizes
-        assert sum(raw == b"{}\n" for raw in a.raw) >= 10, a.raw[-5:]
+        sizes = [len(base64.b64decode(part["inlineData"]["data"]))
+                 for raw in a.raw for part in json.loads(raw).get("serverContent", {}).get("modelTurn", {}).get("parts", [])]
+        assert sizes == [4800, 2, 4800, 2, 4800, 2, 4800, 2, 4800, 2, 4790], sizes
+        # Messages that say nothing come between others, also when nobody speaks.
+        e.control("noise-ms=20", "no-noise")
+        for _ in range(10):
+            while a.receive():
+                pass
         # One blow to every open connection of one key.
         assert e.control("reset", "fault-label=agent4", "now=error:503:The service is currently unavailable.") == 1
         error = b.wait("error")["error"]
@@ -427,20 +436,11 @@ def test_options():
 def main():
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
                     "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tls[1], "-out", tls[0]], check=True, capture_output=True)
-    tests = [(name, function) for name, function in globals().items() if name.startswith("test_") and name.find(sys.argv[2] if len(sys.argv) > 2 else "") >= 0]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, (name, function) in enumerate(tests, 1):
-        try:
-            function()
-            print(f"ok {number} - {name[5:].replace('_', ' ')}", flush=True)
-        except Exception:  # any failure of a case is the case's
-            failed += 1
-            traceback.print_exc()
-            print(f"not ok {number} - {name[5:].replace('_', ' ')}", flush=True)
-    work.cleanup()
-    return 1 if failed else 0
+    wanted = sys.argv[2] if len(sys.argv) > 2 else ""
+    tests = [unittest.FunctionTestCase(function) for name, function in globals().items() if name.startswith("test_") and wanted in name]
+    with work:
+        tap.main(unittest.TestSuite(tests), second_try=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

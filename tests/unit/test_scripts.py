@@ -9,14 +9,14 @@ import sys
 import tempfile
 import types
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "scripts"), str(pathlib.Path(__file__).resolve().parents[1] / "smoke"),
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "scripts"), str(pathlib.Path(__file__).resolve().parents[1]),
                 str(pathlib.Path(__file__).resolve().parents[1] / "bench")]
 import count_tests  # noqa: E402  pylint: disable=wrong-import-position
 import demo_view  # noqa: E402  pylint: disable=wrong-import-position
-import harness  # noqa: E402  pylint: disable=wrong-import-position
 import instructions  # noqa: E402  pylint: disable=wrong-import-position
 import oracle  # noqa: E402  pylint: disable=wrong-import-position
 import stage  # noqa: E402  pylint: disable=wrong-import-position
+import tap  # noqa: E402  pylint: disable=wrong-import-position
 import unittest  # noqa: E402  pylint: disable=wrong-import-position
 
 
@@ -39,7 +39,7 @@ class CountTests(unittest.TestCase):
 
 
 class Shaky(unittest.TestCase):
-    """What the harness is run on below; no test of its own."""
+    """What tap.run() is run on below; no test of its own."""
 
     outcomes = []
 
@@ -54,7 +54,7 @@ class SecondTry(unittest.TestCase):
         Shaky.outcomes = list(outcomes)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            good = harness.run(unittest.TestSuite([Shaky("shaky")]), second_try)
+            good = tap.run(unittest.TestSuite([Shaky("shaky")]), second_try)
         return good, len(Shaky.outcomes), out.getvalue()
 
     def test_one_failure_is_forgiven_and_told(self):
@@ -70,9 +70,20 @@ class SecondTry(unittest.TestCase):
     def test_none_is_where_it_is_not_wanted(self):
         self.assertEqual(self.run_shaky(AssertionError("slow"), None, second_try=False)[:2], (False, 1))
 
+    def test_functions_have_one_too(self):
+        outcomes = [AssertionError("slow"), None]
+
+        def late():
+            Shaky.outcomes = outcomes
+            Shaky("shaky").shaky()
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertTrue(tap.run(unittest.TestSuite([unittest.FunctionTestCase(late)]), second_try=True))
+        self.assertEqual(outcomes, [])
+
     def test_none_is_when_something_crossed(self):
         try:
-            harness.no_crossing(False, "a key in a log")
+            tap.no_crossing(False, "a key in a log")
         except AssertionError as error:
             self.assertEqual(self.run_shaky(error, None)[:2], (False, 1))
 
@@ -176,4 +187,4 @@ class Stage(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    harness.main(need_root=False)
+    tap.main(tap.of_main())
