@@ -12,6 +12,8 @@ import time
 import urllib.parse
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+# Deadlines are for hangs: a machine may stand still for a while.
+PATIENCE = 30
 SETUP = {"setup": {"model": "models/gemini-3.8-live"}}
 
 
@@ -54,7 +56,7 @@ class Emulator:
         return Client(self.port, key, self.tls[0] if self.tls else None, **options)
 
     def _ask(self, target):
-        with socket.create_connection(("127.0.0.1", self.stats_port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", self.stats_port), PATIENCE) as plain:
             plain.settimeout(120)
             plain.sendall(f"GET {target} HTTP/1.1\r\nHost: emulator\r\n\r\n".encode())
             data = b""
@@ -76,7 +78,7 @@ class Emulator:
     def stop(self):
         self.process.terminate()
         self.process.stdout.close()
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE)
 
     def __enter__(self):
         return self
@@ -91,7 +93,7 @@ class Client:
     """One WebSocket connection."""
 
     def __init__(self, port, key="key-a", ca=None, path=PATH, header=True, headers=""):
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         if ca:
             self.socket = ssl.create_default_context(cafile=ca).wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.data, self.raw, self.opcodes = b"", [], []
@@ -103,7 +105,7 @@ class Client:
         self.socket.sendall((f"GET {path} HTTP/1.1\r\nHost: emulator\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                              f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n").encode())
         while b"\r\n\r\n" not in self.data:
-            self._fill(10)
+            self._fill(PATIENCE)
         head, self.data = self.data.split(b"\r\n\r\n", 1)
         status = int(head.split()[1])
         if status != 101:
@@ -117,7 +119,7 @@ class Client:
             raise Closed(1006, "reset") from error
         if not piece:
             raise Closed(1006, "")
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE)
         self.data += piece
 
     def send_frame(self, opcode, payload, final=True, masked=True):
@@ -152,11 +154,11 @@ class Client:
                     return first, payload
             self._fill(deadline - time.monotonic())
 
-    def receive_frame(self, timeout=5):
+    def receive_frame(self, timeout=PATIENCE):
         first, payload = self._frame(timeout)
         return first & 15, bool(first & 0x80), payload
 
-    def receive(self, timeout=5):
+    def receive(self, timeout=PATIENCE):
         """The next message as an object. Raises Closed or TimeoutError."""
         deadline, message = time.monotonic() + timeout, b""
         while True:
@@ -171,7 +173,7 @@ class Client:
                 self.raw.append(message)
                 return json.loads(message)
 
-    def wait(self, member, timeout=5):
+    def wait(self, member, timeout=PATIENCE):
         """The next message that has `member` (of the envelope or of serverContent). Others are dropped."""
         deadline = time.monotonic() + timeout
         while True:
@@ -187,7 +189,7 @@ class Client:
         self.send_frame(8, struct.pack("!H", code))
         try:
             while True:
-                self.receive(3)
+                self.receive()
         except (Closed, TimeoutError):
             pass
         self.socket.close()
