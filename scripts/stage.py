@@ -35,6 +35,11 @@ BINARIES = {
 }
 
 
+# Seconds that every deadline gets on top. Deadlines are for what hangs: a test that runs where the machine may stand still for a while sets this, and measures what it
+# has to say about time.
+PATIENCE = 0
+
+
 class StageError(Exception):
     """One sentence for a person."""
 
@@ -51,13 +56,13 @@ def binary(name):
 
 def wait_for(condition, seconds, what, interval=0.02):
     """Call condition() until it is true and return what it returned; StageError when the deadline passes."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds + PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= deadline:
-            raise StageError(f"waited {seconds} s for {what}")
+            raise StageError(f"waited {seconds + PATIENCE} s for {what}")
         time.sleep(interval)
 
 
@@ -132,9 +137,9 @@ class Process:
 
     def wait(self, seconds):
         try:
-            return self.popen.wait(seconds)
+            return self.popen.wait(seconds + PATIENCE)
         except subprocess.TimeoutExpired as error:
-            raise StageError(f"{self.name} still runs after {seconds} s:\n{self.tail()}") from error
+            raise StageError(f"{self.name} still runs after {seconds + PATIENCE} s:\n{self.tail()}") from error
 
     def kill(self, number):
         if self.running():
@@ -144,7 +149,7 @@ class Process:
         """SIGTERM, then SIGKILL after `seconds`. Returns the exit status."""
         self.kill(signal.SIGTERM)
         try:
-            return self.popen.wait(seconds)
+            return self.popen.wait(seconds + PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill(signal.SIGKILL)
             return self.popen.wait(5)
@@ -160,7 +165,7 @@ class Rpc:
 
     def __init__(self, path, seconds=10):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(seconds)
+        self.socket.settimeout(seconds + PATIENCE)
         self.socket.connect(str(path))
         self.buffer = b""
         self.number = 0
@@ -217,7 +222,7 @@ class Rpc:
 def telemetry(prefix, command, runtime="/var/run/dpdk"):
     """Ask the data plane's telemetry socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-        client.settimeout(5)
+        client.settimeout(5 + PATIENCE)
         client.connect(f"{runtime}/{prefix}/dpdk_telemetry.v2")
         client.recv(16384)
         client.send(command.encode())
@@ -228,8 +233,8 @@ def telemetry(prefix, command, runtime="/var/run/dpdk"):
 def http_get_json(namespace, url):
     """GET from inside a namespace (None: ours), certificates unchecked, for the emulator's statistics."""
     script = ("import ssl,sys,urllib.request;c=ssl._create_unverified_context();"
-              "sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1],context=c,timeout=5).read())")
-    command = ["/usr/bin/python3", "-c", script, url]
+              "sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1],context=c,timeout=float(sys.argv[2])).read())")
+    command = ["/usr/bin/python3", "-c", script, url, str(5 + PATIENCE)]
     return json.loads(run(*(["ip", "netns", "exec", namespace] if namespace else []), *command))
 
 

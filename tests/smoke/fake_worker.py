@@ -69,7 +69,7 @@ class FakeWorker:
         self.name = name
         self.messages, self.heard, self.opened = [], [], {}
         self.link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.link.settimeout(5)
+        self.link.settimeout(5 + stage.PATIENCE)
         self.link.connect(str(path))
         self.say(hello={"abi": 1, "name": name, "users": users, "capacity": capacity})
         data, fds, _, _ = socket.recv_fds(self.link, 16384, 2)

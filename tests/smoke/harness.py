@@ -15,6 +15,8 @@ import stage  # noqa: E402  pylint: disable=wrong-import-position
 import tap  # noqa: E402  pylint: disable=wrong-import-position
 from tap import measured, no_crossing  # noqa: E402  pylint: disable=wrong-import-position
 
+stage.PATIENCE = 20
+
 __all__ = ["SmokeCase", "main", "measured", "no_crossing", "oracle", "scene", "stage"]
 
 

@@ -37,7 +37,10 @@ class Binding(SmokeCase):
         thief = s.start_caller("thief", 18999, reply, "--ssrc", 1234567, "--wav", self.said, "--duration-s", 2)
         report = s.report(thief)
         self.assertEqual(report["received"], 0, "the thief heard something")
-        self.assertGreaterEqual(self.drop("ssrc_wrong_source"), 90)
+        self.assertGreater(report["sent"], 20)
+        # What a late thief sends all at once is more than one address may have looked at.
+        stage.wait_for(lambda: self.drop("ssrc_wrong_source") + self.drop("learn_rate") >= 0.9 * report["sent"], 2, "the thief's packets to be refused")
+        self.assertGreater(self.drop("ssrc_wrong_source"), 20)
         self.assertEqual(len(s.locks(session)), 1)
         self.assertEqual(s.get(session)["address_switches"], 0)
 
@@ -105,9 +108,11 @@ class Binding(SmokeCase):
         stage.run("ip", "-n", s.lan, "address", "add", "10.77.0.66/24", "dev", s.tap)
         session = s.create("admin2", 5004)["session"]
         stranger = s.start_caller("stranger", 18920, {"address": s.PLANE, "port": 5004}, "--wav", self.said, "--duration-s", 2, address="10.77.0.66")
-        self.assertEqual(s.report(stranger)["received"], 0)
+        report = s.report(stranger)
+        self.assertEqual(report["received"], 0)
+        self.assertGreater(report["sent"], 20)
+        stage.wait_for(lambda: self.drop("source_unknown") >= 0.9 * report["sent"], 2, "the stranger's packets to be refused")
         self.assertFalse(s.get(session)["bound"])
-        self.assertGreaterEqual(self.drop("source_unknown"), 50)
 
     def check_call(self, address, mode):
         """One call from create to delete; returns the session's local port."""

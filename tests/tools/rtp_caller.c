@@ -21,7 +21,8 @@
 #include "talk_plan.h"
 #include "wav.h"
 
-enum { BEAT_US = 20000, PACKET_MAX = 2048, FRAME_BYTES = TALK_FRAME_SAMPLES };
+/* Later than CATCH_UP_US it does not send all at once what is due, which nobody would take from one phone, but goes on from there. */
+enum { BEAT_US = 20000, CATCH_UP_US = 1000000, PACKET_MAX = 2048, FRAME_BYTES = TALK_FRAME_SAMPLES };
 
 #define ECHO_FRAMES	  16u
 #define ECHO_DELAY_FRAMES 5u
@@ -269,6 +270,11 @@ static int run(struct caller *caller)
 		int64_t late = clock_us(CLOCK_MONOTONIC) - due;
 		if (late > caller->sent.latest_us)
 			caller->sent.latest_us = (uint32_t)late;
+		if (late > CATCH_UP_US) {
+			due += late;
+			beat.tv_sec += late / 1000000;
+			beat.tv_nsec += late % 1000000 * 1000;
+		}
 		int code = apply_schedule(caller, due - caller->sent.start_us);
 		if (!code)
 			code = send_frame(caller, frame);
@@ -283,7 +289,7 @@ static int run(struct caller *caller)
 		}
 		due += BEAT_US;
 		beat.tv_nsec += BEAT_US * 1000;
-		if (beat.tv_nsec >= 1000000000) {
+		while (beat.tv_nsec >= 1000000000) {
 			beat.tv_sec++;
 			beat.tv_nsec -= 1000000000;
 		}

@@ -7,6 +7,7 @@ import io
 import pathlib
 import sys
 import tempfile
+import time
 import types
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "scripts"), str(pathlib.Path(__file__).resolve().parents[1]),
@@ -165,6 +166,15 @@ class Stage(unittest.TestCase):
         self.assertEqual(stage.wait_for(lambda: 5, 1, "five"), 5)
         with self.assertRaisesRegex(stage.StageError, "waited 0.05 s for rain"):
             stage.wait_for(lambda: False, 0.05, "rain")
+
+    def test_patience_comes_on_top(self):
+        self.assertEqual(stage.PATIENCE, 0, "whoever asks for none gets none")
+        stage.PATIENCE = 0.1
+        self.addCleanup(setattr, stage, "PATIENCE", 0)
+        began = time.monotonic()
+        with self.assertRaisesRegex(stage.StageError, "waited 0.15"):
+            stage.wait_for(lambda: False, 0.05, "rain")
+        self.assertGreaterEqual(time.monotonic() - began, 0.15)
 
     def test_cleanup_runs_backwards_whatever_fails(self):
         done = []
