@@ -59,6 +59,11 @@ void oauth_schedule_failed(struct oauth_schedule *s, uint64_t now_ms)
 	s->next_ms = now_ms + delay / 2 + next_random(s) % delay;
 }
 
+void oauth_schedule_again(struct oauth_schedule *s, uint64_t now_ms)
+{
+	s->next_ms = now_ms;
+}
+
 bool oauth_schedule_rejected(struct oauth_schedule *s, uint64_t issued_ms, uint64_t now_ms)
 {
 	/* Somebody else noticed first. */

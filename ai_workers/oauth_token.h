@@ -44,6 +44,9 @@ void oauth_schedule_got(struct oauth_schedule *schedule, uint32_t life_s, uint64
 /* It failed: the token before stays good until its end. Any. */
 void oauth_schedule_failed(struct oauth_schedule *schedule, uint64_t now_ms);
 
+/* It reached nobody, and there is another place to ask: at once. Any. */
+void oauth_schedule_again(struct oauth_schedule *schedule, uint64_t now_ms);
+
 /*
  * The service refused the token of `issued_ms`. Any. Returns whether a newer one is there or comes: then the caller may dial once more. A token that is only just there
  * is not asked for again.

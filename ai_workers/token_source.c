@@ -32,6 +32,7 @@ struct entry {
 	struct https_request *request;
 	uint64_t request_end_ms;
 	char address[INET6_ADDRSTRLEN];	 /* asked */
+	unsigned int unreached;		 /* addresses that gave no answer at all, in a row */
 	char trouble[OAUTH_REASON_SIZE]; /* of the last request that failed, "" after one that did not */
 	bool usable_said;		 /* what the log says about the old token */
 };
@@ -116,6 +117,18 @@ static void fail(struct entry *e, const char *reason, uint64_t now_ms)
 		usable ? "until its end the old one is used" : "until then its calls cannot begin");
 }
 
+/* Nobody answered at the address: each of the others is asked before it counts as a failure. */
+static void unreached(struct entry *e, const char *reason, uint64_t now_ms)
+{
+	endpoint_failed(e->endpoint, e->address);
+	if (++e->unreached < endpoint_count(e->endpoint)) {
+		oauth_schedule_again(&e->schedule, now_ms);
+		return;
+	}
+	e->unreached = 0;
+	fail(e, reason, now_ms);
+}
+
 static void on_answer(void *owner, int status, const char *text, size_t len, const char *reason)
 {
 	struct entry *e = owner;
@@ -124,10 +137,10 @@ static void on_answer(void *owner, int status, const char *text, size_t len, con
 
 	e->request = NULL;
 	if (status == 0) {
-		endpoint_failed(e->endpoint, e->address);
-		fail(e, reason, now_ms);
+		unreached(e, reason, now_ms);
 		return;
 	}
+	e->unreached = 0;
 	/* In place: a connection that is only just being made takes the newer one. */
 	if (oauth_read_answer(&answer, e->credential + BEARER_LEN, status, text, len) != 0) {
 		fail(e, answer.reason, now_ms);
@@ -160,23 +173,33 @@ static void ask(struct entry *e, uint64_t now_ms)
 	explicit_bzero(body, sizeof(body));
 	e->request_end_ms = now_ms + OAUTH_REQUEST_MS;
 	if (e->request == NULL)
-		fail(e, "cannot start a connection", now_ms);
+		unreached(e, "cannot start a connection", now_ms);
 }
 
 static void tick_entry(struct entry *e, uint64_t now_ms)
 {
-	const char *address = endpoint_config(e->endpoint)->address;
-
 	if (!oauth_schedule_usable(&e->schedule, now_ms) && e->credential[BEARER_LEN] != '\0')
 		explicit_bzero(e->credential + BEARER_LEN, OAUTH_TOKEN_SIZE);
 	if (e->request != NULL && now_ms >= e->request_end_ms) {
 		https_cancel(e->request);
 		e->request = NULL;
-		endpoint_failed(e->endpoint, address);
+		e->unreached = 0;
+		endpoint_failed(e->endpoint, e->address);
 		fail(e, "no answer in time", now_ms);
-	} else if (address != NULL && oauth_schedule_due(&e->schedule, now_ms)) {
-		ask(e, now_ms);
 	}
+}
+
+/* Signing takes the loop milliseconds that other calls' audio waits, so one account a tick. */
+static void ask_the_oldest(const struct token_source *source, uint64_t now_ms)
+{
+	struct entry *oldest = NULL;
+
+	for (struct entry *e = source->entries; e != NULL; e = e->next)
+		if (oauth_schedule_due(&e->schedule, now_ms) && endpoint_config(e->endpoint)->address != NULL &&
+			(oldest == NULL || e->schedule.next_ms < oldest->schedule.next_ms))
+			oldest = e;
+	if (oldest != NULL)
+		ask(oldest, now_ms);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -196,6 +219,7 @@ static void on_tick(uv_timer_t *timer)
 		tick_entry(e, now_ms);
 		at = &e->next;
 	}
+	ask_the_oldest(source, now_ms);
 	if (source->entries == NULL) {
 		uv_timer_stop(&source->timer);
 		source->ticking = false;
