@@ -83,16 +83,17 @@ void call_gate_ask(struct call *call, uint64_t now_ms)
 
 /*
  * Conversations of a project that is closed keep their connections, however old: it gives out one dial in GATE_TRICKLE_MS, and a
- * call waits SESSION_RETRY_MS for one. Afterwards they change in turn, as the project's rate grows again.
+ * call waits SESSION_RETRY_MS for one. Afterwards they change in turn, as the project's rate grows again. `lost` has none to keep.
  */
-static void stay(struct worker *worker, const struct gate_scope *project, uint64_t now_ms)
+static void stay(const struct call *lost, uint64_t now_ms)
 {
+	const struct gate_scope *project = lost->ticket.project;
 	struct session_event event = {.type = SESSION_STAY, .until_ms = project->closed_until_ms};
 	struct call *call, *next;
 
-	HASH_ITER(hh, worker->calls, call, next)
+	HASH_ITER(hh, lost->worker->calls, call, next)
 	{
-		if (call->ticket.project != project || call->session.state != SESSION_READY)
+		if (call == lost || call->ticket.project != project || call->session.state != SESSION_READY)
 			continue;
 		event.until_ms += STAY_APART_MS;
 		call_step(call, &event, now_ms);
@@ -112,7 +113,7 @@ void call_gate_lost(struct call *call, uint16_t code, int http_status, const cha
 		call_report_event(call, "throttled", "pause_s", cJSON_CreateNumber((double)((pause_ms + 999) / 1000)));
 	}
 	if (closed_ms != 0) {
-		stay(call->worker, call->ticket.project, now_ms);
+		stay(call, now_ms);
 		vl_log_warning("%s is over its quota: new calls are refused for %u s, others dial every %u s",
 			call->ticket.project->label, closed_ms / 1000, GATE_TRICKLE_MS / 1000);
 	}

@@ -21,7 +21,7 @@ static struct call *call;
 static uint64_t now;
 static unsigned int dials, dials_to_fail, closes, failures, reads;
 static unsigned int address;
-static bool read_wanted, connected;
+static bool read_wanted, connected, clear;
 static struct wss_config config;
 static char resumed_how[16];
 static int resumed_gap_ms;
@@ -75,7 +75,7 @@ void wss_want_write(struct wss_connection *connection)
 bool wss_is_clear(const struct wss_connection *connection)
 {
 	(void)connection;
-	return false;
+	return clear;
 }
 
 int wss_send(struct wss_connection *connection, char *text, size_t len)
@@ -165,7 +165,7 @@ static void begin(void)
 	now = START_MS;
 	dials = dials_to_fail = closes = failures = reads = address = 0;
 	read_wanted = true;
-	connected = false;
+	connected = clear = false;
 	resumed_how[0] = '\0';
 	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
 	worker_gate_start(&worker);
@@ -254,6 +254,20 @@ START_TEST(test_call_stays_while_its_project_is_closed)
 	ck_assert_uint_le(first->session.stay_ms, until + 1000);
 	ck_assert_uint_eq(second->session.stay_ms, 0);
 	call_destroy(second, now);
+}
+END_TEST
+
+/* The one whose connection that refusal has ended has none to keep, be it about to change connections or not. */
+START_TEST(test_call_over_its_quota_keeps_nothing)
+{
+	ready();
+	message("{\"goAway\":{\"timeLeft\":\"8s\"}}");
+	message("{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_START\"}}");
+	now = call->session.deadline_ms;
+	call_let_go(call, false);
+	call_lost(call, 1011, 0, "You exceeded your current quota", now);
+	ck_assert_uint_eq(closes, 0);
+	ck_assert_int_ne(call->session.state, SESSION_CLOSING);
 }
 END_TEST
 
@@ -580,10 +594,11 @@ int main(void)
 	TCase *errors = tcase_create("errors");
 
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
-		test_call_stays_while_its_project_is_closed, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
-		test_call_failed_start_moves_on, test_call_attach_ends_speech, test_call_reads_until_ready,
-		test_call_cut_answer_goes_on, test_call_complete_answer_plays_on, test_call_question_is_asked_again,
-		test_call_reseeded, test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
+		test_call_stays_while_its_project_is_closed, test_call_over_its_quota_keeps_nothing,
+		test_call_greeting_outlives_go_away, test_call_deadline_moves_on, test_call_failed_start_moves_on,
+		test_call_attach_ends_speech, test_call_reads_until_ready, test_call_cut_answer_goes_on,
+		test_call_complete_answer_plays_on, test_call_question_is_asked_again, test_call_reseeded,
+		test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
