@@ -70,9 +70,8 @@ static void add_ms(cJSON *turn, const char *name, uint64_t from_ms, uint64_t to_
 		cJSON_AddNumberToObject(turn, name, (double)(to_ms - from_ms));
 }
 
-static void report(struct call *call, uint64_t now_ms)
+static void report(struct call *call, const struct turn_numbers *n, uint64_t now_ms)
 {
-	const struct turn_numbers *n = &call->turn.ended;
 	cJSON *turn = cJSON_CreateObject();
 
 	cJSON_AddNumberToObject(turn, "number", n->number);
@@ -113,8 +112,8 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 	}
 	if (actions & TURN_DO_FALSE_ALARM)
 		voice_activity_false_alarm(&call->voice);
-	if (actions & TURN_DO_REPORT)
-		report(call, now_ms);
+	for (unsigned int i = 0; i < call->turn.ended_count && (actions & TURN_DO_REPORT) != 0; i++)
+		report(call, &call->turn.ended[i], now_ms);
 	if (actions & TURN_DO_PAUSE)
 		pause_model(call, now_ms);
 	if (actions & TURN_DO_RESUME)
@@ -176,8 +175,11 @@ void call_turn_audio_comes(struct call *call, uint64_t now_ms)
 	/* Late audio of an interrupted turn is not heard. */
 	if (now_ms < d->muted_until_ms)
 		return;
-	if (d->complete && (d->speaking || d->queue.len > 0))
+	if (d->complete && (d->speaking || d->queue.len > 0) && !d->next) {
 		call_turn(call, TURN_FOLLOWED, now_ms);
+		if (d->queue.len == 0)
+			call_turn(call, TURN_PASSED, now_ms);
+	}
 	call_turn(call, TURN_AUDIO, now_ms);
 }
 
@@ -206,8 +208,11 @@ void call_turn_played(struct call *call, const uint8_t *frame, uint64_t now_ms)
 
 	vl_g711_decode(call->downlink.law, frame, pcm, DOWNLINK_FRAME);
 	voice_activity_played(&call->voice, pcm, DOWNLINK_FRAME, call->downlink.play_end_ms - DOWNLINK_FRAME_MS);
-	if (call->downlink.played_ms == DOWNLINK_FRAME_MS)
+	/* The end of a turn that has been reported may be played again behind a pause; that begins nothing. */
+	if (call->downlink.played_ms == DOWNLINK_FRAME_MS && call->downlink.next == call->turn.followed)
 		call_turn(call, TURN_FRAME, now_ms);
+	if (downlink_passed(&call->downlink))
+		call_turn(call, TURN_PASSED, now_ms);
 }
 
 void call_turn_tick(struct call *call, uint64_t now_ms)

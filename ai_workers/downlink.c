@@ -55,7 +55,8 @@ static void notice_dry(struct downlink *d, uint64_t now_ms)
 	if (d->waiting || !d->playing || d->complete || d->queue.len >= DOWNLINK_FRAME || now_ms < d->play_end_ms)
 		return;
 	d->playing = false;
-	d->dry = true;
+	/* Between two turns it is a pause like any other. */
+	d->dry = !downlink_passed(d);
 }
 
 /* More audio of the turn that ran dry: the caller heard a pause where there was none. */
@@ -72,21 +73,39 @@ static void note_underrun(struct downlink *d, struct vl_worker_stats *stats)
 /* A turn is whole. One that was too short to run dry says nothing about the service. */
 static void note_end(struct downlink *d)
 {
-	uint32_t whole_ms = d->played_ms + (uint32_t)(d->queue.len / BYTES_PER_MS);
+	uint32_t queued_ms = (uint32_t)((d->queue.len - d->next_at) / BYTES_PER_MS),
+		 whole_ms = queued_ms + (d->next ? 0 : d->played_ms);
 
 	d->dry = false;
-	if (d->underruns > 0 || whole_ms <= DOWNLINK_PREBUFFER_MAX_MS)
+	if ((d->underruns > 0 && !d->next) || whole_ms <= DOWNLINK_PREBUFFER_MAX_MS)
 		return;
 	d->prebuffer_ms -= d->prebuffer_ms / 4;
 	if (d->prebuffer_ms < DOWNLINK_PREBUFFER_MIN_MS)
 		d->prebuffer_ms = DOWNLINK_PREBUFFER_MIN_MS;
 }
 
-/* The first audio of a turn. */
 static void begin_turn(struct downlink *d)
 {
 	d->underruns = d->played_ms = 0;
+	d->next = false;
+	d->next_at = 0;
+}
+
+/* The first audio of a turn. One that comes while two others wait is counted to the second. */
+static void follow(struct downlink *d)
+{
 	d->dry = false;
+	if (d->queue.len == 0) {
+		begin_turn(d);
+	} else if (!d->next) {
+		d->next = true;
+		d->next_at = d->queue.len;
+	}
+}
+
+bool downlink_passed(const struct downlink *d)
+{
+	return d->next && d->next_at == 0;
 }
 
 int downlink_audio(struct downlink *d, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats)
@@ -100,7 +119,7 @@ int downlink_audio(struct downlink *d, const char *base64, size_t len, uint64_t 
 	}
 	/* New audio after a complete turn that is still being played belongs to the next one, and plays right behind. */
 	if (d->complete || (!d->speaking && d->queue.len == 0))
-		begin_turn(d);
+		follow(d);
 	d->complete = false;
 	d->mark_due = false;
 	notice_dry(d, now_ms);
@@ -159,10 +178,25 @@ void downlink_interrupted(struct downlink *d, uint64_t now_ms, struct vl_worker_
 		d->flush_due = true;
 	}
 	byte_queue_clear(&d->sent);
-	d->paused = false;
+	d->paused = d->next = false;
+	d->next_at = 0;
 	d->mark_due = d->complete = d->playing = d->speaking = d->dry = false;
 	stop_clock(d, now_ms);
 	d->muted_until_ms = now_ms + DOWNLINK_MUTE_MS;
+}
+
+/* These bytes are played again; some of them may be of the turn before, and are not counted to this one. */
+static void take_back(struct downlink *d, size_t unheard)
+{
+	size_t played = (size_t)d->played_ms * BYTES_PER_MS, own = unheard < played ? unheard : played;
+
+	d->played_ms -= (uint32_t)(own / BYTES_PER_MS);
+	if (d->next) {
+		d->next_at += unheard;
+	} else if (own < unheard) {
+		d->next = true;
+		d->next_at = unheard - own;
+	}
 }
 
 bool downlink_pause(struct downlink *d, uint64_t now_ms)
@@ -180,8 +214,7 @@ bool downlink_pause(struct downlink *d, uint64_t now_ms)
 	byte_queue_pop(&d->sent, bytes, unheard);
 	if (byte_queue_push_front(&d->queue, bytes, unheard) != 0)
 		return false;
-	/* Some of it may be of the turn before. */
-	d->played_ms -= d->played_ms < unheard / BYTES_PER_MS ? d->played_ms : (uint32_t)(unheard / BYTES_PER_MS);
+	take_back(d, unheard);
 	d->turn++;
 	d->paused = d->flush_due = true;
 	d->mark_due = d->playing = false;
@@ -282,7 +315,11 @@ void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, ui
 		d->playing = false;
 		break;
 	case DOWNLINK_FRAME_DUE:
+		if (downlink_passed(d))
+			begin_turn(d);
 		byte_queue_pop(&d->queue, frame, DOWNLINK_FRAME);
+		if (d->next)
+			d->next_at -= d->next_at < DOWNLINK_FRAME ? d->next_at : DOWNLINK_FRAME;
 		if (d->keeps)
 			keep(d, frame);
 		d->playing = d->speaking = true;

@@ -62,8 +62,11 @@ struct downlink {
 	uint64_t muted_until_ms;
 	uint64_t arrived_ms;   /* newest audio */
 	uint32_t prebuffer_ms; /* at present */
-	uint32_t played_ms;    /* of this turn, handed over */
-	uint32_t underruns;    /* of this turn */
+	/* Numbers of the turn that is played; when another one follows it in the queue, that one's begin with its own first frame. */
+	uint32_t played_ms; /* handed over */
+	uint32_t underruns;
+	bool next;	/* another one follows */
+	size_t next_at; /* behind so many bytes */
 };
 
 /* Prepare for one call. Worker loop. Returns 0 or -ENOMEM. */
@@ -77,6 +80,9 @@ void downlink_free(struct downlink *downlink);
  * taken beyond the bad place) or -ENOBUFS (beyond DOWNLINK_MAX_MS, or no memory). What is dropped is counted.
  */
 int downlink_audio(struct downlink *downlink, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats);
+
+/* Whether the turn that was played has been handed over to its end while another one follows it: its numbers stand until the next frame. Worker loop. */
+bool downlink_passed(const struct downlink *downlink);
 
 /* The model has sent all of its turn: pad the last frame, ask for DRAINED behind it. Worker loop. */
 void downlink_generation_complete(struct downlink *downlink);

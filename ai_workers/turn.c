@@ -9,20 +9,38 @@ void turn_init(struct turn *t, bool local)
 	*t = (struct turn){.local = local};
 }
 
-/* The model says something, or has something to say. */
-static bool model_busy(const struct turn *t)
+/* Whose audio comes. */
+static struct turn_numbers *newest(struct turn *t)
 {
-	return t->model_speaks || (t->now.audio_ms != 0 && !t->generated);
+	return t->followed ? &t->next : &t->now;
+}
+
+/* The model says something, or has something to say. */
+static bool model_busy(struct turn *t)
+{
+	return t->model_speaks || (newest(t)->audio_ms != 0 && !t->generated);
+}
+
+/* The turn that is played is over, and the one behind it, if any, begins. */
+static uint32_t end_first(struct turn *t, uint64_t now_ms)
+{
+	struct turn_numbers *ended = &t->ended[t->ended_count++];
+
+	*ended = t->now;
+	ended->number = ++t->count;
+	ended->end_ms = now_ms;
+	t->now = t->next;
+	t->next = (struct turn_numbers){0};
+	t->followed = false;
+	return TURN_DO_REPORT;
 }
 
 static uint32_t end_turn(struct turn *t, uint64_t now_ms)
 {
-	t->ended = t->now;
-	t->ended.number = ++t->count;
-	t->ended.end_ms = now_ms;
-	t->now = (struct turn_numbers){0};
+	if (t->followed)
+		end_first(t, now_ms);
 	t->model_speaks = t->generated = t->over = false;
-	return TURN_DO_REPORT;
+	return end_first(t, now_ms);
 }
 
 /* On hold nobody waits; asked again when the caller is back. */
@@ -47,6 +65,7 @@ static uint32_t cut(struct turn *t, uint64_t now_ms)
 	t->paused = false;
 	t->alarm_ms = 0;
 	t->now.interrupted = true;
+	t->next.interrupted = t->followed;
 	return TURN_DO_CUT | end_turn(t, now_ms);
 }
 
@@ -104,16 +123,18 @@ static uint32_t on_caller_text(struct turn *t, uint64_t spoke_ms)
 
 static uint32_t on_audio(struct turn *t, uint64_t spoke_ms, uint64_t now_ms)
 {
-	if (t->now.audio_ms == 0) {
-		t->now.audio_ms = now_ms;
-		t->now.asked_ms = t->owed ? (spoke_ms > t->text_ms ? spoke_ms : t->text_ms) : 0;
+	struct turn_numbers *n = newest(t);
+
+	if (n->audio_ms == 0) {
+		n->audio_ms = now_ms;
+		n->asked_ms = t->owed ? (spoke_ms > t->text_ms ? spoke_ms : t->text_ms) : 0;
 		if (t->began_ms != 0 && spoke_ms > t->began_ms) {
-			t->now.caller_from_ms = t->began_ms;
-			t->now.caller_to_ms = spoke_ms;
+			n->caller_from_ms = t->began_ms;
+			n->caller_to_ms = spoke_ms;
 		}
 		t->began_ms = 0;
-		t->generated = t->over = false;
 	}
+	t->generated = t->over = false;
 	t->answer_ms = now_ms;
 	t->remind_ms = 0;
 	t->owed = t->cut = false;
@@ -131,12 +152,12 @@ static uint32_t on_frame(struct turn *t, uint64_t now_ms)
 
 static uint32_t on_complete(struct turn *t, bool in_progress, uint64_t now_ms)
 {
-	bool empty = t->owed && t->now.audio_ms == 0 && !t->cut && !in_progress;
+	bool empty = t->owed && newest(t)->audio_ms == 0 && !t->cut && !in_progress;
 
 	t->cut = false;
 	t->answer_ms = now_ms;
 	t->owed = false;
-	t->generated = t->over = t->now.audio_ms != 0;
+	t->generated = t->over = newest(t)->audio_ms != 0;
 	return empty ? end_turn(t, now_ms) : 0;
 }
 
@@ -152,6 +173,8 @@ static uint32_t on_interrupted(struct turn *t, uint64_t spoke_ms, uint64_t now_m
 		t->remind_ms = now_ms + TURN_REMIND_MS;
 	t->now.interrupted = t->now.audio_ms != 0;
 	t->now.phantom = phantom;
+	t->next.interrupted = t->followed;
+	t->next.phantom = t->followed && phantom;
 	return (phantom ? TURN_DO_PHANTOM : 0) | (t->now.interrupted ? end_turn(t, now_ms) : 0);
 }
 
@@ -177,6 +200,7 @@ static uint32_t on_tick(struct turn *t, uint64_t spoke_ms, uint64_t now_ms)
 
 uint32_t turn_step(struct turn *t, const struct turn_event *e, uint64_t now_ms)
 {
+	t->ended_count = 0;
 	switch (e->type) {
 	case TURN_READY:
 		t->ready = true;
@@ -184,7 +208,7 @@ uint32_t turn_step(struct turn *t, const struct turn_event *e, uint64_t now_ms)
 	case TURN_GONE:
 		/* Whatever was generated is played to its end, and nobody will interrupt it. */
 		t->ready = t->service_hears = t->cut = false;
-		t->generated = t->over = t->now.audio_ms != 0;
+		t->generated = t->over = newest(t)->audio_ms != 0;
 		return undo_pause(t);
 	case TURN_HELD:
 		t->held = true;
@@ -210,7 +234,10 @@ uint32_t turn_step(struct turn *t, const struct turn_event *e, uint64_t now_ms)
 	case TURN_AUDIO:
 		return on_audio(t, e->spoke_ms, now_ms);
 	case TURN_FOLLOWED:
-		return t->now.audio_ms != 0 ? end_turn(t, now_ms) : 0;
+		t->followed = t->now.audio_ms != 0;
+		return 0;
+	case TURN_PASSED:
+		return t->followed ? end_first(t, now_ms) : 0;
 	case TURN_FRAME:
 		return on_frame(t, now_ms);
 	case TURN_TOOL_CALL:
@@ -219,7 +246,7 @@ uint32_t turn_step(struct turn *t, const struct turn_event *e, uint64_t now_ms)
 		t->owed = false;
 		return TURN_DO_ANSWERED;
 	case TURN_GENERATED:
-		t->generated = t->now.audio_ms != 0;
+		t->generated = newest(t)->audio_ms != 0;
 		return 0;
 	case TURN_COMPLETE:
 		return on_complete(t, e->in_progress, now_ms);

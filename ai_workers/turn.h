@@ -35,6 +35,7 @@ enum turn_event_type {
 	TURN_CALLER_TEXT, /* inputTranscription */
 	TURN_AUDIO,	  /* audio of the model that will be heard */
 	TURN_FOLLOWED,	  /* audio of a new turn comes before the last one has been heard to its end */
+	TURN_PASSED,	  /* all of the last one was handed over, what comes now is of the new one */
 	TURN_FRAME,	  /* the first frame of a turn was handed over */
 	TURN_TOOL_CALL,
 	TURN_GENERATED,	  /* generationComplete */
@@ -64,7 +65,7 @@ struct turn_event {
 #define TURN_DO_PHANTOM	    0x100u /* report that nobody interrupted */
 #define TURN_DO_REMIND	    0x200u /* ask the model to go on */
 #define TURN_DO_RESPONSE    0x400u /* `now.frame_ms` is the beginning of an answer */
-#define TURN_DO_REPORT	    0x800u /* `ended` is a turn that is over */
+#define TURN_DO_REPORT	    0x800u /* `ended` are turns that are over */
 
 /* How one turn of the model went. Times are those of the clock, 0: it did not come to that. */
 struct turn_numbers {
@@ -97,7 +98,9 @@ struct turn {
 	uint64_t began_ms;   /* when the caller began what has not been answered, 0: nothing */
 	uint64_t text_ms;    /* when it was given a text to answer to */
 	uint64_t answer_ms;  /* newest sign of an answer */
-	struct turn_numbers now, ended;
+	bool followed;	     /* by `next`, whose audio waits behind that of `now` */
+	struct turn_numbers now, next, ended[2];
+	unsigned int ended_count;
 };
 
 /* Prepare for one call. Worker loop. */

@@ -523,6 +523,93 @@ START_TEST(test_downlink_drained)
 }
 END_TEST
 
+/* A second turn waits behind a first one: each is counted for itself, and the second has begun when its first frame is handed over. */
+START_TEST(test_downlink_next_turn)
+{
+	feed(tone(), 1000 * MS_BYTES);
+	downlink_generation_complete(&downlink);
+	downlink_turn_complete(&downlink);
+	heard_count = queued_count = 0;
+	play(200);
+	feed(tone(), 500 * MS_BYTES);
+	downlink_generation_complete(&downlink);
+	ck_assert_uint_eq(downlink.prebuffer_ms, DOWNLINK_PREBUFFER_MIN_MS); /* two turns that did not run dry */
+	while (!downlink_passed(&downlink))
+		play(5);
+	ck_assert_uint_eq(downlink.played_ms, 1000);
+	ck_assert_uint_eq(downlink.queue.len, 500 * 8);
+	play(20);
+	ck_assert(!downlink_passed(&downlink));
+	ck_assert_uint_eq(downlink.played_ms, 20);
+	play(1000);
+	ck_assert_uint_eq(downlink.played_ms, 500);
+	ck_assert_uint_eq(heard_count, 75);
+	ck_assert_uint_eq(downlink.underruns, 0);
+	ck_assert(downlink_drained(&downlink, 0));
+	/* The next begins in an empty queue. */
+	feed(tone(), 300 * MS_BYTES);
+	play(20);
+	ck_assert_uint_lt(downlink.played_ms, 300);
+	ck_assert(!downlink.next);
+}
+END_TEST
+
+/* The caller is heard, and it was nothing: what is played again of the first turn is not counted to the second. */
+START_TEST(test_downlink_next_turn_paused)
+{
+	for (uint32_t at = 5; at < 1200; at += 15) {
+		end();
+		begin();
+		downlink.keeps = true;
+		heard_count = queued_count = 0;
+		feed(tone(), 600 * MS_BYTES);
+		downlink_generation_complete(&downlink);
+		play(at < 300 ? at : 300);
+		feed(tone(), 500 * MS_BYTES);
+		downlink_generation_complete(&downlink);
+		play(at < 300 ? 0 : at - 300);
+		if (!downlink_pause(&downlink, now))
+			continue;
+		play(100);
+		ck_assert_uint_le(downlink.played_ms, 600);
+		downlink_resume(&downlink);
+		while (downlink.next)
+			play(5);
+		ck_assert_msg(downlink.queue.len == 0 || downlink.played_ms + downlink.queue.len / 8 == 500,
+			"paused at %u: %u ms and %zu bytes", at, downlink.played_ms, downlink.queue.len);
+		play(2000);
+		ck_assert_msg(downlink.played_ms == 500, "paused at %u: %u ms", at, downlink.played_ms);
+	}
+}
+END_TEST
+
+/* Nothing of it comes before the first has been heard: the pause between two turns is no underrun. */
+START_TEST(test_downlink_next_turn_late)
+{
+	feed(tone(), 300 * MS_BYTES);
+	downlink_generation_complete(&downlink);
+	play(50);
+	feed(tone(), 10 * MS_BYTES);
+	play(1000);
+	ck_assert(downlink_passed(&downlink));
+	feed(tone(), 300 * MS_BYTES);
+	play(100);
+	ck_assert_uint_eq(stats.down_underruns, 0);
+	ck_assert_uint_eq(downlink.underruns, 0);
+	/* But in the middle of it there is one. */
+	play(1000);
+	feed(tone(), 300 * MS_BYTES);
+	ck_assert_uint_eq(downlink.underruns, 1);
+	/* What is cut leaves no boundary behind. */
+	downlink_generation_complete(&downlink);
+	play(50);
+	feed(tone(), 300 * MS_BYTES);
+	ck_assert(downlink.next);
+	downlink_interrupted(&downlink, now, &stats);
+	ck_assert(!downlink.next && !downlink_passed(&downlink));
+}
+END_TEST
+
 START_TEST(test_downlink_bad_base64)
 {
 	ck_assert_int_eq(downlink_audio(&downlink, "AA!A", 4, now, &stats), -EBADMSG);
@@ -588,6 +675,6 @@ int main(void)
 	suite_add_tcase(suite, services_case);
 	unit_add_fixture(suite, "turns", begin, end, test_downlink_interrupted, test_downlink_mute_ends,
 		test_downlink_pause_and_resume, test_downlink_pause_and_interrupt, test_downlink_interrupted_leaves_nothing,
-		test_downlink_drained);
+		test_downlink_drained, test_downlink_next_turn, test_downlink_next_turn_paused, test_downlink_next_turn_late);
 	return unit_run(suite);
 }

@@ -57,13 +57,13 @@ START_TEST(test_turn_answer)
 		{2100, TURN_CALLER_STOPPED, TURN_DO_ASKED, 1500}, {2900, TURN_SERVICE_STOPPED, 0}, {2901, TURN_CALLER_TEXT, 0},
 		{2910, TURN_AUDIO, 0}, {2915, TURN_FRAME, TURN_DO_RESPONSE}, {3000, TURN_AUDIO, 0}, {3100, TURN_GENERATED, 0},
 		{6000, TURN_COMPLETE, 0}, {6100, TURN_DRAINED, TURN_DO_REPORT}, {60000, TURN_TICK, 0});
-	ck_assert_uint_eq(turn.ended.caller_from_ms, START_MS + 100);
-	ck_assert_uint_eq(turn.ended.caller_to_ms, spoke_ms);
-	ck_assert_uint_eq(turn.ended.asked_ms, spoke_ms);
-	ck_assert_uint_eq(turn.ended.audio_ms, START_MS + 2910);
-	ck_assert_uint_eq(turn.ended.frame_ms, START_MS + 2915);
-	ck_assert_uint_eq(turn.ended.end_ms, START_MS + 6100);
-	ck_assert(!turn.ended.interrupted);
+	ck_assert_uint_eq(turn.ended[0].caller_from_ms, START_MS + 100);
+	ck_assert_uint_eq(turn.ended[0].caller_to_ms, spoke_ms);
+	ck_assert_uint_eq(turn.ended[0].asked_ms, spoke_ms);
+	ck_assert_uint_eq(turn.ended[0].audio_ms, START_MS + 2910);
+	ck_assert_uint_eq(turn.ended[0].frame_ms, START_MS + 2915);
+	ck_assert_uint_eq(turn.ended[0].end_ms, START_MS + 6100);
+	ck_assert(!turn.ended[0].interrupted);
 	ck_assert(!turn.owed);
 }
 END_TEST
@@ -73,11 +73,51 @@ START_TEST(test_turn_without_a_question)
 {
 	RUN(false, {0, TURN_READY, 0}, {10, TURN_ASKED, TURN_DO_ASKED}, {510, TURN_AUDIO, 0}, {520, TURN_FRAME, TURN_DO_RESPONSE},
 		{530, TURN_GENERATED, 0}, {1600, TURN_DRAINED, TURN_DO_REPORT}, {1700, TURN_COMPLETE, 0}, {5000, TURN_AUDIO, 0},
-		{5010, TURN_FRAME, 0}, {5020, TURN_GENERATED, 0}, {5500, TURN_AUDIO, 0}, {6000, TURN_FOLLOWED, TURN_DO_REPORT},
-		{6000, TURN_AUDIO, 0}, {7000, TURN_DRAINED, TURN_DO_REPORT});
-	ck_assert_uint_eq(turn.ended.caller_from_ms, 0);
-	ck_assert_uint_eq(turn.ended.number, 3);
-	ck_assert_uint_eq(turn.ended.asked_ms, 0);
+		{5010, TURN_FRAME, 0}, {5020, TURN_GENERATED, 0}, {5500, TURN_AUDIO, 0}, {6000, TURN_FOLLOWED, 0},
+		{6000, TURN_AUDIO, 0}, {6100, TURN_PASSED, TURN_DO_REPORT}, {7000, TURN_DRAINED, TURN_DO_REPORT});
+	ck_assert_uint_eq(turn.ended[0].caller_from_ms, 0);
+	ck_assert_uint_eq(turn.ended[0].number, 3);
+	ck_assert_uint_eq(turn.ended[0].asked_ms, 0);
+}
+END_TEST
+
+#define SPEAKS                                   \
+	{0, TURN_READY, 0}, {10, TURN_AUDIO, 0}, \
+	{                                        \
+		20, TURN_FRAME, 0                \
+	}
+
+/* An answer that comes while something else is still heard has its own beginning, and the other its own end. */
+START_TEST(test_turn_follows)
+{
+	struct turn_numbers first;
+
+	RUN(false, {0, TURN_READY, 0}, {10, TURN_ASKED, TURN_DO_ASKED}, {500, TURN_AUDIO, 0}, {510, TURN_FRAME, TURN_DO_RESPONSE},
+		{520, TURN_GENERATED, 0}, {530, TURN_COMPLETE, 0}, {600, TURN_TOOL_ANSWERED, TURN_DO_ASKED},
+		{700, TURN_FOLLOWED, 0}, {700, TURN_AUDIO, 0}, {710, TURN_GENERATED, 0}, {720, TURN_COMPLETE, 0},
+		{2500, TURN_PASSED, TURN_DO_REPORT});
+	first = turn.ended[0];
+	ck_assert_uint_eq(turn.ended_count, 1);
+	ck_assert_uint_eq(first.number, 1);
+	ck_assert_uint_eq(first.frame_ms, START_MS + 510);
+	ck_assert_uint_eq(first.end_ms, START_MS + 2500);
+	ck_assert(turn.model_speaks);
+	ck_assert_uint_eq(turn.now.audio_ms, START_MS + 700);
+	ck_assert_uint_eq(turn.now.frame_ms, 0);
+	ck_assert_uint_eq(turn_step(&turn, &(struct turn_event){.type = TURN_FRAME}, now + 20), TURN_DO_RESPONSE);
+	ck_assert_uint_eq(turn.now.frame_ms, START_MS + 2520);
+	/* Passed once, not twice. */
+	ck_assert_uint_eq(turn_step(&turn, &(struct turn_event){.type = TURN_PASSED}, now + 40), 0);
+	/* The caller interrupts the first: the second will not be heard either. */
+	RUN(false, SPEAKS, {30, TURN_GENERATED, 0}, {40, TURN_COMPLETE, 0}, {700, TURN_FOLLOWED, 0}, {700, TURN_AUDIO, 0},
+		{1000, TURN_CALLER_STARTED, 0}, {1100, TURN_SERVICE_STARTED, 0}, {1101, TURN_INTERRUPTED, TURN_DO_REPORT});
+	ck_assert_uint_eq(turn.ended_count, 2);
+	ck_assert(turn.ended[0].interrupted && turn.ended[1].interrupted);
+	ck_assert_uint_eq(turn.ended[0].number, 1);
+	ck_assert_uint_eq(turn.ended[1].number, 2);
+	ck_assert_uint_eq(turn.ended[1].audio_ms, START_MS + 700);
+	ck_assert_uint_eq(turn.ended[1].frame_ms, 0);
+	ck_assert(!turn.followed && !turn.model_speaks);
 }
 END_TEST
 
@@ -157,26 +197,20 @@ START_TEST(test_turn_owed)
 END_TEST
 
 /* A model in the middle of an answer, up to 1000 ms. */
-#define SPEAKS                                   \
-	{0, TURN_READY, 0}, {10, TURN_AUDIO, 0}, \
-	{                                        \
-		20, TURN_FRAME, 0                \
-	}
-
 START_TEST(test_turn_interrupted)
 {
 	/* A caller. */
 	RUN(false, SPEAKS, {1000, TURN_CALLER_STARTED, 0}, {1100, TURN_SERVICE_STARTED, 0},
 		{1101, TURN_INTERRUPTED, TURN_DO_REPORT}, {1105, TURN_COMPLETE, 0}, {3000, TURN_SERVICE_STOPPED, 0},
 		{60000, TURN_TICK, 0});
-	ck_assert(turn.ended.interrupted && !turn.ended.phantom);
+	ck_assert(turn.ended[0].interrupted && !turn.ended[0].phantom);
 	/* One whom only the service hears: he goes on after it said so. */
 	RUN(false, SPEAKS, {1000, TURN_SERVICE_STARTED, 0}, {1001, TURN_INTERRUPTED, TURN_DO_PHANTOM | TURN_DO_REPORT},
 		{1005, TURN_COMPLETE, 0}, {4500, TURN_SERVICE_STOPPED, 0}, {4600, TURN_AUDIO, 0}, {60000, TURN_TICK, 0});
 	/* Nobody. */
 	RUN(false, SPEAKS, {1000, TURN_INTERRUPTED, TURN_DO_PHANTOM | TURN_DO_REPORT}, {1005, TURN_COMPLETE, 0},
 		{4000, TURN_TICK, TURN_DO_REMIND | TURN_DO_ASKED}, {60000, TURN_TICK, 0});
-	ck_assert(turn.ended.phantom);
+	ck_assert(turn.ended[0].phantom);
 	/* Nobody, before the answer has begun. */
 	RUN(false, {0, TURN_READY, 0}, {10, TURN_ASKED, TURN_DO_ASKED}, {1000, TURN_INTERRUPTED, TURN_DO_PHANTOM},
 		{1005, TURN_COMPLETE, 0}, {4000, TURN_TICK, TURN_DO_REMIND | TURN_DO_ASKED});
@@ -223,7 +257,7 @@ START_TEST(test_turn_tail)
 		RUN(local, SPEAKS, {500, TURN_GENERATED, 0}, {900, TURN_COMPLETE, 0},
 			{1000, TURN_CALLER_STARTED, local ? TURN_DO_PAUSE : 0},
 			{1100, TURN_SERVICE_STARTED, TURN_DO_CUT | TURN_DO_REPORT}, {60000, TURN_TICK, 0});
-		ck_assert(turn.ended.interrupted);
+		ck_assert(turn.ended[0].interrupted);
 		/* The other way round. */
 		RUN(local, SPEAKS, {500, TURN_GENERATED, 0}, {800, TURN_SERVICE_STARTED, 0}, {900, TURN_COMPLETE, 0},
 			{1000, TURN_CALLER_STARTED, local ? TURN_DO_CUT | TURN_DO_REPORT : 0});
@@ -283,7 +317,7 @@ int main(void)
 {
 	Suite *suite = suite_create("turn");
 
-	unit_add(suite, "turn", test_turn_answer, test_turn_without_a_question, test_turn_owed, test_turn_interrupted,
-		test_turn_local, test_turn_tail, test_turn_hush, test_turn_any_order);
+	unit_add(suite, "turn", test_turn_answer, test_turn_without_a_question, test_turn_follows, test_turn_owed,
+		test_turn_interrupted, test_turn_local, test_turn_tail, test_turn_hush, test_turn_any_order);
 	return unit_run(suite);
 }

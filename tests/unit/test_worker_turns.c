@@ -320,6 +320,42 @@ START_TEST(test_turns_finished_speaking)
 }
 END_TEST
 
+/* "Let me look", and the answer comes while that is still heard: each has its own beginning, end and length. */
+START_TEST(test_turns_follow_each_other)
+{
+	const char *second;
+
+	pass(2000);
+	call_turn(call, TURN_ASKED, now);
+	pass(500);
+	model_says(2000);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(100);
+	call_turn(call, TURN_TOOL_ANSWERED, now);
+	pass(400);
+	model_says(1000);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(1200);
+	ck_assert_uint_eq(vl_histogram_count(&worker.stats.response_ms), 1);
+	ck_assert_ptr_null(strstr(events, "\"number\":1"));
+	pass(300);
+	/* Its last frame is handed over almost DOWNLINK_AHEAD_MS before it is heard. */
+	ck_assert_ptr_nonnull(strstr(events, "{\"number\":1,\"model_ms\":500,\"response_ms\":500,\"model_from_ms_ago\":1865,"
+					     "\"model_to_ms_ago\":0,\"spoken_ms\":2000,"));
+	ck_assert_uint_eq(vl_histogram_count(&worker.stats.response_ms), 2);
+	pass(1200);
+	second = strstr(events, "{\"number\":2,");
+	ck_assert_ptr_nonnull(second);
+	ck_assert_msg(strstr(second, "\"spoken_ms\":1000,\"underruns\":0,\"interrupted\":false") != NULL, "%s", second);
+	/* From when it was asked until it was heard, and not until it came. */
+	ck_assert_msg(strstr(second, "\"model_ms\":1000,\"response_ms\":2385,\"model_from_ms_ago\":1115,") != NULL, "%s", second);
+	ck_assert_uint_eq(model_heard_ms(0), 3000);
+	ck_assert_ptr_null(strstr(events, "\"number\":3"));
+}
+END_TEST
+
 /* From the end of the caller's voice, not from when anybody noticed it. */
 START_TEST(test_turns_response)
 {
@@ -773,7 +809,7 @@ int main(void)
 	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_stamps,
 		test_turns_phantom, test_turns_interrupted, test_turns_mute, test_turns_never_answered,
 		test_turns_response_over_a_loss, test_turns_tail, test_turns_voice_before_the_gap,
-		test_turns_backlog_is_no_silence);
+		test_turns_backlog_is_no_silence, test_turns_follow_each_other);
 	tcase_add_checked_fixture(loops, begin, end);
 	tcase_add_loop_test(loops, test_turns_not_mute, 0, 4);
 	tcase_add_loop_test(loops, test_turns_voice_in_a_gap, 0, 2);
