@@ -117,16 +117,16 @@ static uint32_t backoff_ms(struct session *s)
 	return delay / 2 + next_random(s) % delay;
 }
 
-/* To the next of the moments 1, 2 and 4 s after the loss at which the service may have let go of the session. */
+/* To the next of the moments 1, 2 and 4 s after the end of the connection at which the service may have let go of the session. */
 static uint32_t resume_delay_ms(struct session *s, uint64_t now_ms)
 {
 	uint64_t slot_ms = SESSION_RESUME_AGAIN_MS;
 
-	while (s->lost_ms + slot_ms <= now_ms)
+	while (s->gone_ms + slot_ms <= now_ms)
 		slot_ms *= 2;
 	if (slot_ms > 4 * SESSION_RESUME_AGAIN_MS)
 		return backoff_ms(s);
-	return (uint32_t)(s->lost_ms + slot_ms - now_ms) + next_random(s) % (SESSION_RESUME_AGAIN_MS / 4);
+	return (uint32_t)(s->gone_ms + slot_ms - now_ms) + next_random(s) % (SESSION_RESUME_AGAIN_MS / 4);
 }
 
 /* The delay before the next dial, after a loss of class s->class. */
@@ -174,7 +174,7 @@ static uint32_t lose(struct session *s, enum close_class class, uint32_t abort_m
 	bool was_ready = s->state == SESSION_READY || s->state == SESSION_CLOSING;
 	bool was_stable = was_ready && now_ms - s->ready_ms >= SESSION_STABLE_MS;
 	bool failed_resume = s->resumed && !was_stable;
-	bool too_early = !was_ready && s->dial_end_ms - SESSION_DIAL_MS < s->lost_ms + SESSION_RESUME_AGAIN_MS;
+	bool too_early = !was_ready && s->dial_end_ms - SESSION_DIAL_MS < s->gone_ms + SESSION_RESUME_AGAIN_MS;
 	uint32_t delay_ms;
 
 	s->class = class;
@@ -186,6 +186,7 @@ static uint32_t lose(struct session *s, enum close_class class, uint32_t abort_m
 	/* The budget is for a service that cannot be had; one that can, and lets go again and again, is counted instead. */
 	if (was_ready) {
 		s->lost_ms = now_ms;
+		s->gone_ms = now_ms + abort_ms;
 		if (!was_stable && ++s->young_deaths > SESSION_YOUNG_DEATHS)
 			return fail(s);
 	}
@@ -228,6 +229,7 @@ static uint32_t changed(struct session *s, uint32_t abort_ms, uint64_t now_ms)
 {
 	uint32_t delay_ms = 0;
 
+	s->gone_ms = now_ms + abort_ms;
 	if (!s->closing_young) {
 		s->attempt = 0;
 		s->young_deaths = 0;
@@ -364,13 +366,6 @@ static uint32_t ready(struct session *s, uint64_t now_ms)
 	if (s->asked && s->answer_ms < s->deadline_ms)
 		s->deadline_ms = s->answer_ms;
 	return actions;
-}
-
-static uint32_t on_mute(struct session *s, const char *reason, uint64_t now_ms)
-{
-	uint32_t actions = mute(s, reason, now_ms);
-
-	return actions | (s->state == SESSION_READY ? ready(s, now_ms) : 0);
 }
 
 static uint32_t on_tick(struct session *s, uint64_t now_ms)
@@ -575,10 +570,6 @@ uint32_t session_step(struct session *s, const struct session_event *e, uint64_t
 			return 0;
 		on_go_away(s, e->time_left_ms, now_ms);
 		return ready(s, now_ms);
-	case SESSION_MUTE:
-		return s->state == SESSION_READY ? on_mute(s, e->reason, now_ms) : 0;
-	case SESSION_RENEW:
-		return s->state == SESSION_READY ? change(s, e->reason, now_ms) : 0;
 	case SESSION_HANG_UP:
 		return s->state == SESSION_CLOSED ? 0 : on_hang_up(s);
 	case SESSION_TICK:

@@ -37,13 +37,14 @@
 #define SESSION_FIRST_MS  10000u /* how long a call that has never had a session tries: the platform can still send it elsewhere */
 #define SESSION_RETRY_MS \
 	30000u /* the same in a conversation: silence is bad, its end is worse; the platform sees `reconnecting` */
-#define SESSION_BACKOFF_MS	500u /* first delay, doubled up to SESSION_BACKOFF_MAX_MS, with jitter */
-#define SESSION_BACKOFF_MAX_MS	4000u
-#define SESSION_RESUME_AGAIN_MS 1000u /* a resume is refused for about so long after the close; retried 1, 2 and 4 s after it */
-#define SESSION_HANDLE_TRIES	2u    /* failed resumes until a handle is given up; one that came too early does not count */
-#define SESSION_THROTTLE_MS	5000u /* delay when the project is over its quota; a call that has never talked fails at once */
-#define SESSION_TURN_MS		1000u /* how long the last retry waits for its turn */
-#define SESSION_YOUNG_DEATHS	8u    /* sessions in a row that were ready and died before they were stable */
+#define SESSION_BACKOFF_MS     500u /* first delay, doubled up to SESSION_BACKOFF_MAX_MS, with jitter */
+#define SESSION_BACKOFF_MAX_MS 4000u
+#define SESSION_RESUME_AGAIN_MS \
+	1000u /* a resume is refused for about so long after the connection is gone; retried 1, 2 and 4 s after it */
+#define SESSION_HANDLE_TRIES 2u	   /* failed resumes until a handle is given up; one that came too early does not count */
+#define SESSION_THROTTLE_MS  5000u /* delay when the project is over its quota; a call that has never talked fails at once */
+#define SESSION_TURN_MS	     1000u /* how long the last retry waits for its turn */
+#define SESSION_YOUNG_DEATHS 8u	   /* sessions in a row that were ready and died before they were stable */
 
 /* Changing connections before the service cuts. */
 #define SESSION_ROTATE_AFTER_S	 540u	  /* the service says "around 10 minutes", and cuts at 9:43 at the earliest we know of */
@@ -96,8 +97,6 @@ enum session_event_type {
 	SESSION_ASKED,	   /* the caller, or the greeting, waits for the model's answer */
 	SESSION_ANSWERED,  /* the answer has begun */
 	SESSION_TURN_OVER, /* the model's turn is over, with or without an answer */
-	SESSION_MUTE,	   /* the model owes an answer and will not give it, `reason`: nudge, then resume, then a new session */
-	SESSION_RENEW,	   /* another connection is wanted at once, `reason`, whoever speaks */
 	SESSION_HANG_UP,
 	SESSION_TICK, /* the deadline has passed */
 };
@@ -107,7 +106,7 @@ struct session_event {
 	uint16_t code;	       /* LOST: close code, 1006 without one */
 	bool dropped;	       /* LOST: we have cut the connection ourselves, it is gone within SESSION_ABORT_MS */
 	int http_status;       /* LOST: status of the refused upgrade; ERROR: the error's code; else 0 */
-	const char *reason;    /* LOST, ERROR, REFUSED, MUTE, RENEW: text, never NULL then */
+	const char *reason;    /* LOST, ERROR, REFUSED: text, never NULL then */
 	uint32_t way_ms;       /* ASKED: what asks is on its way to the service for so long */
 	uint32_t time_left_ms; /* GO_AWAY, GEMINI_TIME_UNSAID: not said */
 	uint64_t until_ms;     /* STAY */
@@ -154,6 +153,7 @@ struct session {
 	uint64_t opened_ms;	  /* when the websocket was opened: the service counts from here */
 	uint64_t ready_ms;	  /* when the session became ready */
 	uint64_t lost_ms;	  /* when the call lost its session: the retry budget runs from here */
+	uint64_t gone_ms;	  /* when the connection of that session was gone: the service lets go of it some time later */
 	uint64_t quiet_ms;	  /* since when nobody speaks */
 	uint64_t asked_ms;	  /* when the question came that has no answer yet */
 	uint64_t answer_ms;	  /* an answer is awaited up to this time, 0: none */

@@ -78,6 +78,8 @@ FAULTS = {
     "session_retries_fatal": ("session.c", "\tcase CLOSE_OUR_BUG:\n\t\treturn fail(s);", "\tcase CLOSE_OUR_BUG:\n\t\tbreak;"),
     "session_waits_in_silence": (
         "session.c", "s->deadline_ms = now_ms + delay_ms;\n\treturn SESSION_DO_REPORT;", "s->deadline_ms = now_ms + delay_ms;\n\treturn 0;"),
+    "session_counts_from_close": (
+        "session.c", "\ts->gone_ms = now_ms + abort_ms;\n\tif (!s->closing_young)", "\ts->gone_ms = s->lost_ms;\n\tif (!s->closing_young)"),
     # One whole call (call_world.c).
     "call_old_audio": ("downlink.c", "\tbyte_queue_clear(&d->queue);\n\tvl_resampler_reset(d->resampler);", "\tvl_resampler_reset(d->resampler);"),
     "call_late_audio": ("downlink.c", "if (now_ms < d->muted_until_ms)", "if (now_ms + 9999 < d->muted_until_ms)"),

@@ -123,6 +123,8 @@ static void begin_setup(struct world *w)
 		find(w, "a handle that was given up is used again");
 	if (w->refusals > SESSION_HANDLE_TRIES)
 		find(w, "a handle is tried too often");
+	if (w->used == 0 && w->held && w->fair)
+		find(w, "a session is given up that the service only held on to");
 	w->answer = happens(w, w->faults.never) ? ANSWER_NEVER : ANSWER_READY;
 	if (happens(w, w->faults.close_setup))
 		w->answer = ANSWER_CLOSE;
@@ -131,11 +133,22 @@ static void begin_setup(struct world *w)
 	w->link_ms = w->answer == ANSWER_NEVER ? SESSION_NEVER : w->now_ms + 200 + draw(w, 450);
 }
 
+/* The service holds on to a session for some time behind the end of its connection, unless the model was speaking. */
+static void close_is_done(struct world *w)
+{
+	if (w->locked_ms == SESSION_NEVER)
+		w->locked_ms = w->now_ms + 1000 + draw(w, 600);
+}
+
 static void carry_out(struct world *w, uint32_t actions)
 {
 	const struct session *s = &w->session;
 
 	if (actions & SESSION_DO_ABORT) {
+		if (w->link == LINK_CLOSING)
+			close_is_done(w);
+		else
+			w->fair = false;
 		drop_link(w);
 		w->turn_ms = SESSION_NEVER;
 		w->gone_ms = w->now_ms + draw(w, SESSION_ABORT_MS + 1);
@@ -143,8 +156,7 @@ static void carry_out(struct world *w, uint32_t actions)
 	if (actions & SESSION_DO_CLOSE) {
 		if (w->link < LINK_OPEN || w->link == LINK_CLOSING)
 			find(w, "close without an open connection");
-		/* What the service holds on to after a close while nobody speaks. */
-		w->locked_ms = w->model ? 0 : w->now_ms + 1000 + draw(w, 600);
+		w->locked_ms = w->model ? 0 : SESSION_NEVER;
 		w->link = LINK_CLOSING;
 		w->link_ms = w->silent || happens(w, w->faults.half_open_close)
 				     ? SESSION_NEVER
@@ -187,6 +199,8 @@ static void check_change(struct world *w, enum session_state before, uint64_t bu
 		w->ready_count++;
 	} else if (before == SESSION_READY) {
 		w->out_ms = w->now_ms;
+		w->held = false;
+		w->fair = !w->silent && w->now_ms - s->ready_ms >= SESSION_STABLE_MS && s->resume_fails == 0;
 	}
 	if (s->state == SESSION_FAILED && s->reason[0] == '\0')
 		find(w, "failed without a reason");
@@ -298,8 +312,10 @@ static void lose(struct world *w, uint16_t code, int http_status, const char *re
 
 	trace(w, "lost: %u, HTTP %d, %s", code, http_status, reason);
 	if (w->link == LINK_SETUP && w->used != 0 && kind == KIND_PASSING &&
-		w->now_ms >= w->session.lost_ms + 2 * SESSION_RESUME_AGAIN_MS)
+		w->now_ms >= w->session.gone_ms + 2 * SESSION_RESUME_AGAIN_MS)
 		w->refusals++;
+	if ((w->link == LINK_DIALLING || w->link == LINK_OPEN || w->link == LINK_SETUP) && w->now_ms >= w->locked_ms)
+		w->fair = false;
 	drop_link(w);
 	if (dropped)
 		w->gone_ms = w->now_ms + draw(w, SESSION_ABORT_MS + 1);
@@ -379,6 +395,7 @@ static void become_ready(struct world *w)
 
 static void answer_setup(struct world *w)
 {
+	w->held |= w->used != 0 && w->now_ms < w->locked_ms;
 	if (w->used != 0 && (w->now_ms < w->locked_ms || happens(w, w->faults.refuse_resume)))
 		lose(w, 1011, 0, "Internal error encountered.", KIND_PASSING);
 	else if (w->answer == ANSWER_CLOSE)
@@ -399,6 +416,7 @@ static void advance_link(struct world *w)
 		answer_setup(w);
 		break;
 	case LINK_CLOSING:
+		close_is_done(w);
 		lose(w, 1000, 0, "", KIND_PASSING);
 		break;
 	default:

@@ -50,6 +50,8 @@ struct world {
 	bool silent;				 /* the service is dead and the socket is open */
 	uint64_t life_ms, go_away_ms, handle_ms; /* of this connection */
 	uint64_t locked_ms;			 /* the service holds the session up to then */
+	bool held;				 /* so it has refused a resume since the last session */
+	bool fair;				 /* and had no other cause to, nor has a dial failed */
 
 	bool caller, model, owed; /* who speaks; an answer is owed */
 	uint64_t talk_ms;
