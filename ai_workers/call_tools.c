@@ -126,9 +126,9 @@ static void send_dtmf(struct call *call, struct tool_call *tool, const cJSON *ar
 	dataplane_link_say(call->worker->link, "dtmf", body);
 }
 
-static void carry_out(struct call *call, struct tool_call *tool, const struct tool *declared, const cJSON *args, uint64_t now_ms)
+static void carry_out(struct call *call, struct tool_call *tool, const cJSON *args, uint64_t now_ms)
 {
-	const char *why = declared == NULL ? "this function does not exist" : judge_arguments(tool->kind, args);
+	const char *why = judge_arguments(tool->kind, args);
 
 	if (why != NULL)
 		tool_ledger_fail(&call->tools, tool->id, why);
@@ -142,7 +142,7 @@ static void carry_out(struct call *call, struct tool_call *tool, const struct to
 		ask_platform(call, tool);
 }
 
-/* An answer without an entry in the ledger. */
+/* An answer without an entry in the ledger, for which there was no room. */
 static void refuse(struct call *call, const char *id, const char *name, const char *why)
 {
 	cJSON *answer = cJSON_CreateObject();
@@ -156,8 +156,6 @@ static void refuse(struct call *call, const char *id, const char *name, const ch
 /* Answers that are there at once go out with the next tick: the turn must see the call before its answer. */
 void call_tools_asked(struct call *call, const cJSON *calls, uint64_t now_ms)
 {
-	/* A model that calls what was never declared must not wait for its answer for ever either. */
-	static const struct tool undeclared = {.timeout_s = 10};
 	const cJSON *one;
 
 	cJSON_ArrayForEach(one, calls)
@@ -167,21 +165,15 @@ void call_tools_asked(struct call *call, const cJSON *calls, uint64_t now_ms)
 		struct tool_request request = {.model_id = cJSON_GetStringValue(member(one, "id")),
 			.name = name,
 			.args = cJSON_IsNull(args) ? NULL : args};
-		const struct tool *declared;
 		struct tool_call *tool;
 
 		if (name == NULL)
 			continue;
-		if (!tools_valid_name(name)) {
-			refuse(call, request.model_id, name, "this function does not exist");
-			continue;
-		}
-		declared = tools_find(call->user->tools, call->user->tool_count, name);
-		request.tool = declared != NULL ? declared : &undeclared;
+		request.tool = tools_find(call->user->tools, call->user->tool_count, name);
 		switch (tool_ledger_begin(&call->tools, &request, now_ms, &tool, &why)) {
 		case TOOL_ASK:
 			vl_log_debug("call %s: function %s as %s", call->uuid, tool->name, tool->id);
-			carry_out(call, tool, declared, args, now_ms);
+			carry_out(call, tool, args, now_ms);
 			break;
 		case TOOL_SHARED:
 			vl_log_info("call %s: function %s was asked for before", call->uuid, tool->name);
@@ -189,8 +181,9 @@ void call_tools_asked(struct call *call, const cJSON *calls, uint64_t now_ms)
 		case TOOL_KNOWN:
 			break;
 		case TOOL_REFUSED:
-			vl_log_warning("call %s user %s: function %s refused: %s", call->uuid, call->user->name, name, why);
-			refuse(call, request.model_id, name, why);
+			vl_log_warning("call %s user %s: function %.64s refused: %s", call->uuid, call->user->name, name, why);
+			if (tool == NULL)
+				refuse(call, request.model_id, name, why);
 			break;
 		}
 	}

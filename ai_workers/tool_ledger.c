@@ -179,20 +179,36 @@ static bool forget_oldest(struct tool_ledger *ledger)
 	return oldest != NULL;
 }
 
-static struct tool_call *add(struct tool_ledger *ledger, const struct tool_request *request, uint64_t now_ms)
+/* A name that was never declared may be any text: what does not fit is cut between two characters. */
+static void set_name(struct tool_call *call, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len >= sizeof(call->name)) {
+		len = sizeof(call->name) - 1;
+		while (len > 0 && ((unsigned char)name[len] & 0xc0) == 0x80)
+			len--;
+	}
+	memcpy(call->name, name, len);
+}
+
+/* Of a call that is `refused` only what an answer needs is kept. */
+static struct tool_call *add(struct tool_ledger *ledger, const struct tool_request *request, bool refused, uint64_t now_ms)
 {
 	struct tool_call *call = calloc(1, sizeof(*call));
 
 	if (call == NULL)
 		return NULL;
 	call->model_id = request->model_id != NULL ? strdup(request->model_id) : NULL;
-	call->args = request->args != NULL ? cJSON_PrintUnformatted(request->args) : strdup("{}");
-	call->key = key_of(request);
-	call->keyed = request->tool->key_count > 0;
+	call->args = !refused && request->args != NULL ? cJSON_PrintUnformatted(request->args) : strdup("{}");
+	call->key = refused ? strdup("") : key_of(request);
 	call->kind = tools_kind(request->name);
-	call->deadline_ms = now_ms + request->tool->timeout_s * UINT64_C(1000);
 	call->epoch = ledger->epoch;
-	snprintf(call->name, sizeof(call->name), "%s", request->name);
+	if (!refused) {
+		call->keyed = request->tool->key_count > 0;
+		call->deadline_ms = now_ms + request->tool->timeout_s * UINT64_C(1000);
+	}
+	set_name(call, request->name);
 	if ((request->model_id != NULL && call->model_id == NULL) || call->args == NULL || call->key == NULL) {
 		free(call->model_id);
 		free(call->args);
@@ -219,11 +235,41 @@ static void set_answer(struct tool_ledger *ledger, struct tool_call *call, char 
 /* Why a request cannot be taken, or NULL. */
 static const char *refusal(const struct tool_ledger *ledger, const struct tool_request *request)
 {
+	if (request->tool == NULL)
+		return "this function does not exist";
 	if (request->model_id != NULL && strlen(request->model_id) > TOOL_MODEL_ID_MAX)
 		return "the id of the call is too long";
 	if (request->args != NULL && !cJSON_IsObject(request->args))
 		return "the arguments are not an object";
 	return ledger->open >= TOOL_OPEN_MAX ? TOO_MANY : NULL;
+}
+
+static char *print_error(const char *text)
+{
+	cJSON *object = cJSON_CreateObject();
+	char *answer;
+
+	cJSON_AddStringToObject(object, "error", text);
+	answer = cJSON_PrintUnformatted(object);
+	cJSON_Delete(object);
+	return answer;
+}
+
+/* An entry that is answered already, so that it is answered again when the connection goes before the model has heard it. */
+static struct tool_call *refuse(struct tool_ledger *ledger, const struct tool_request *request, const char *why)
+{
+	struct tool_call *call;
+
+	if (request->model_id != NULL && strlen(request->model_id) > TOOL_ARGS_MAX)
+		return NULL;
+	if (ledger->count >= TOOL_LEDGER_MAX && !forget_oldest(ledger))
+		return NULL;
+	call = add(ledger, request, true, 0);
+	if (call == NULL)
+		return NULL;
+	call->noted = true; /* nothing was done that another session must know of */
+	set_answer(ledger, call, print_error(why), true);
+	return call;
 }
 
 enum tool_verdict tool_ledger_begin(struct tool_ledger *ledger, const struct tool_request *request, uint64_t now_ms,
@@ -240,19 +286,17 @@ enum tool_verdict tool_ledger_begin(struct tool_ledger *ledger, const struct too
 		return TOOL_KNOWN;
 	}
 	*why = refusal(ledger, request);
-	if (*why != NULL)
-		return TOOL_REFUSED;
-	if (ledger->count >= TOOL_LEDGER_MAX && !forget_oldest(ledger)) {
+	if (*why == NULL && ledger->count >= TOOL_LEDGER_MAX && !forget_oldest(ledger))
 		*why = TOO_MANY;
-		return TOOL_REFUSED;
-	}
-	*call = add(ledger, request, now_ms);
+	if (*why != NULL)
+		goto refused;
+	*call = add(ledger, request, false, now_ms);
 	*why = "no memory for another call";
 	if (*call == NULL)
-		return TOOL_REFUSED;
+		goto refused;
 	if (strlen((*call)->args) > TOOL_ARGS_MAX) {
 		*why = "the arguments are too long";
-		goto refuse;
+		goto taken_back;
 	}
 	/* It is the last one itself, so what is found before it is another. */
 	same = find_same(ledger, (*call)->name, (*call)->key);
@@ -261,17 +305,18 @@ enum tool_verdict tool_ledger_begin(struct tool_ledger *ledger, const struct too
 	if (same->state == TOOL_CALL_ANSWERED) {
 		copy = strdup(tool_call_answer(same));
 		if (copy == NULL)
-			goto refuse;
+			goto taken_back;
 		set_answer(ledger, *call, copy, false);
 	} else {
 		set_state(ledger, *call, TOOL_CALL_FOLLOWS);
 		(*call)->leader = same;
 	}
 	return TOOL_SHARED;
-refuse:
+taken_back:
 	set_state(ledger, *call, TOOL_CALL_CANCELLED);
 	free_call(ledger, *call);
-	*call = NULL;
+refused:
+	*call = refuse(ledger, request, *why);
 	return TOOL_REFUSED;
 }
 
@@ -315,13 +360,9 @@ int tool_ledger_result(struct tool_ledger *ledger, const char *id, const char *a
 
 int tool_ledger_fail(struct tool_ledger *ledger, const char *id, const char *text)
 {
-	cJSON *object = cJSON_CreateObject();
-	char *answer;
+	char *answer = print_error(text);
 	int result;
 
-	cJSON_AddStringToObject(object, "error", text);
-	answer = cJSON_PrintUnformatted(object);
-	cJSON_Delete(object);
 	/* Quotes and control characters grow when they are printed. */
 	if (answer != NULL && strlen(answer) > TOOL_RESULT_MAX)
 		result = tool_ledger_result(ledger, id, TOO_LONG, true);

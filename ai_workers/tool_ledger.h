@@ -73,19 +73,20 @@ struct tool_request {
 	const char *model_id; /* NULL: none */
 	const char *name;
 	const cJSON *args;	 /* NULL: none */
-	const struct tool *tool; /* declaration, not NULL */
+	const struct tool *tool; /* declaration, NULL: there is none */
 };
 
 enum tool_verdict {
 	TOOL_ASK,     /* new: have it carried out */
 	TOOL_SHARED,  /* the same business as an earlier call: its result serves this one too */
 	TOOL_KNOWN,   /* this very call again */
-	TOOL_REFUSED, /* cannot be taken; answer with *why */
+	TOOL_REFUSED, /* cannot be taken, for *why; its entry holds that answer */
 };
 
 /*
  * A call of the model. Worker loop. Returns what to do; *call is the ledger's entry, valid until the next call of a function that
- * changes the ledger, and NULL for REFUSED.
+ * changes the ledger. NULL, only for REFUSED: there is no room or no memory even for an entry that only says so, and the owner
+ * answers without one.
  */
 enum tool_verdict tool_ledger_begin(struct tool_ledger *ledger, const struct tool_request *request, uint64_t now_ms,
 	struct tool_call **call, const char **why);

@@ -51,6 +51,9 @@ size_t wss_headroom(void)
 
 static void link_is_gone(struct call_world *w)
 {
+	/* A Close has been sent: the service holds on to the session for some time behind the end of the connection. */
+	if (w->link == LINK_CLOSING && w->locked_ms == NEVER)
+		w->locked_ms = w->now_ms + 1000 + world_draw(w, 600);
 	w->link = LINK_NONE;
 	w->dead = w->write_wanted = w->hears = false;
 	w->next_ms = w->pong_ms = w->life_ms = w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->go_away_ms = NEVER;
@@ -126,7 +129,7 @@ void wss_close(struct wss_connection *connection)
 
 	check_alive(w, connection);
 	w->locked = w->conversation;
-	w->locked_ms = w->answer.speaks ? 0 : w->now_ms + 900 + world_draw(w, 500);
+	w->locked_ms = w->answer.speaks ? 0 : NEVER;
 	w->link = LINK_CLOSING;
 	w->next_ms =
 		w->dead || happens(w, FAULT_NO_ECHO, 128) ? NEVER : w->now_ms + 20 + world_draw(w, world_draw(w, 4) ? 80 : 2500);
@@ -497,11 +500,12 @@ static void ask_tool(struct call_world *w)
 {
 	char text[128];
 
+	bool wrong = world_draw(w, 8) == 0;
+
 	w->done_ms = 0;
-	w->tools[w->tool_count] = (struct world_tool){.conversation = w->conversation, .result_ms = NEVER};
-	snprintf(text, sizeof(text),
-		"{\"toolCall\":{\"functionCalls\":[{\"id\":\"t%u\",\"name\":\"lookup\",\"args\":{\"n\":%u}}]}}", w->tool_count,
-		w->tool_count);
+	w->tools[w->tool_count] = (struct world_tool){.conversation = w->conversation, .result_ms = NEVER, .wrong = wrong};
+	snprintf(text, sizeof(text), "{\"toolCall\":{\"functionCalls\":[{\"id\":\"t%u\",\"name\":\"%s\",\"args\":{\"n\":%u}}]}}",
+		w->tool_count, wrong ? "look.up" : "lookup", w->tool_count);
 	w->tool_count++;
 	say(w, text);
 }

@@ -308,7 +308,7 @@ static bool is_settled(const struct call_world *w, const struct world_tool *tool
 {
 	if (tool->received || tool->cancelled || tool->lost || tool->told)
 		return true;
-	return tool->conversation != w->conversation && tool->sends > 0;
+	return tool->conversation != w->conversation && (tool->sends > 0 || tool->wrong);
 }
 
 bool call_world_talks(struct call_world *w)

@@ -63,7 +63,8 @@ struct world_tool {
 	uint32_t conversation, sends, connection; /* of the last answer */
 	uint64_t sent_ms, result_ms;		  /* NEVER: none comes */
 	bool asked, received, confirmed, cancelled, lost, twice;
-	bool told; /* a new session has learned its result from what it was told of the conversation */
+	bool wrong; /* no such function was declared: the worker says so itself */
+	bool told;  /* a new session has learned its result from what it was told of the conversation */
 };
 
 /* What the model says, as the service knows it. */

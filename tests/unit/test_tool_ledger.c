@@ -35,7 +35,8 @@ static void end(void)
 static enum tool_verdict ask(const struct tool *tool, const char *id, const char *args, uint64_t now, struct tool_call **call)
 {
 	cJSON *tree = args != NULL ? cJSON_Parse(args) : NULL;
-	struct tool_request request = {.model_id = id, .name = tool->name, .args = tree, .tool = tool};
+	struct tool_request request = {
+		.model_id = id, .name = tool->name, .args = tree, .tool = tool->timeout_s > 0 ? tool : NULL};
 	enum tool_verdict verdict = tool_ledger_begin(&ledger, &request, now, call, &why);
 
 	cJSON_Delete(tree);
@@ -282,6 +283,48 @@ START_TEST(test_ledger_new_session_loses_calls)
 }
 END_TEST
 
+/* A refusal is an answer as any other: sent once, again where it may not have arrived, not to another session. */
+START_TEST(test_ledger_refusals)
+{
+	static char longest[TOOL_ARGS_MAX + 64],
+		name[96] = "a name of more than 64 bytes that is cut between characters, not in \u20ac";
+	static const struct tool unknown = {.name = "no.such"};
+	struct tool_request request = {.name = name};
+	struct tool_call *call;
+
+	memset(longest, 'x', sizeof(longest) - 1);
+	memcpy(longest, "{\"a\":\"", 6);
+	strcpy(longest + TOOL_ARGS_MAX, "\"}");
+	ck_assert_int_eq(ask(&unknown, "u", NULL, 0, &call), TOOL_REFUSED);
+	ck_assert_ptr_nonnull(call);
+	ck_assert(call->noted);
+	ck_assert_int_eq(ask(&unknown, "u", NULL, 0, &call), TOOL_KNOWN);
+	ck_assert_int_eq(ask(&plain, "l", longest, 0, &call), TOOL_REFUSED);
+	ck_assert_str_eq(
+		answers(0), "u={\"error\":\"this function does not exist\"} l={\"error\":\"the arguments are too long\"}");
+	ck_assert_str_eq(answers(0), "");
+	/* The same function with arguments that are right is another call. */
+	ck_assert_int_eq(ask(&plain, "m", NULL, 0, &call), TOOL_ASK);
+	ck_assert_int_eq(tool_ledger_result(&ledger, "m", "{}", false), 0);
+	tool_ledger_connected(&ledger, true);
+	ck_assert_str_eq(
+		answers(0), "u={\"error\":\"this function does not exist\"} l={\"error\":\"the arguments are too long\"} m={}");
+	tool_ledger_heard(&ledger, TOOL_CONFIRM_MS);
+	tool_ledger_connected(&ledger, true);
+	ck_assert_str_eq(answers(0), "");
+	ck_assert_int_eq(ask(&unknown, "v", NULL, 0, &call), TOOL_REFUSED);
+	tool_ledger_connected(&ledger, false);
+	ck_assert_str_eq(answers(0), "");
+	ck_assert_ptr_null(tool_ledger_lost(&ledger));
+	ck_assert_uint_eq(ledger.open, 0);
+	for (size_t cut = 62; cut <= 64; cut++) {
+		strcpy(name + cut, "\u20ac and more");
+		ck_assert_int_eq(tool_ledger_begin(&ledger, &request, 0, &call, &why), TOOL_REFUSED);
+		ck_assert_uint_eq(strlen(call->name), cut);
+	}
+}
+END_TEST
+
 START_TEST(test_ledger_bounds)
 {
 	static char longest[TOOL_RESULT_MAX + 64];
@@ -399,7 +442,8 @@ static void model_asks(uint64_t now)
 		jobs[job_count++].open = true;
 		break;
 	case TOOL_REFUSED:
-		asked[last - 1].total++; /* answered without the ledger */
+		ck_assert(call != NULL || ledger.count == TOOL_LEDGER_MAX);
+		asked[last - 1].total += call == NULL; /* answered without the ledger */
 		break;
 	default:
 		break;
@@ -527,7 +571,7 @@ int main(void)
 		test_ledger_calls_without_ids, test_ledger_deadline, test_ledger_cancelled,
 		test_ledger_same_business_is_asked_once, test_ledger_without_key_only_open_calls_are_the_same,
 		test_ledger_follower_inherits, test_ledger_followers_expire_with_the_first, test_ledger_resume_sends_again,
-		test_ledger_new_session_loses_calls, test_ledger_long_error, test_ledger_bounds);
+		test_ledger_new_session_loses_calls, test_ledger_long_error, test_ledger_refusals, test_ledger_bounds);
 	TCase *dropped = tcase_create("dropped");
 
 	tcase_add_checked_fixture(dropped, begin, end);
