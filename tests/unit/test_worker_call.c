@@ -271,6 +271,70 @@ START_TEST(test_call_over_its_quota_keeps_nothing)
 }
 END_TEST
 
+#define MANY	   60u
+#define CLOSED_MS  45000u
+#define TICK_MS	   50u
+#define REFUSED_MS (START_MS + SESSION_ROTATE_AFTER_S * 1000u - 1000u) /* before the first of them is old */
+
+/* One of many: its service answers within a tick, and refuses every dial from REFUSED_MS on for CLOSED_MS. Returns whether it changes connections. */
+static bool live(struct call *c)
+{
+	bool closing = c->session.state == SESSION_CLOSING;
+
+	c->heard_ms = now;
+	call_tick(c, now);
+	if (closing && c->connection != NULL) {
+		call_let_go(c, false);
+		call_lost(c, 1000, 0, "", now);
+	} else if (c->session.state == SESSION_DIALLING && c->connection != NULL) {
+		if (now >= REFUSED_MS && now < REFUSED_MS + CLOSED_MS) {
+			call_let_go(c, false);
+			call_lost(c, 1006, 429, "HTTP 429", now);
+			return false;
+		}
+		call = c;
+		gate_opened(&worker.gate, &c->ticket);
+		call_step(c, &(struct session_event){.type = SESSION_UPGRADED}, now);
+		message("{\"setupComplete\":{}}");
+	}
+	return closing;
+}
+
+/* Sixty conversations grow old while their project is over its quota: none of them ends of it, and all get their new connection when there are some again. */
+START_TEST(test_call_many_outlive_a_closed_project)
+{
+	struct dataplane_open open = {.listening = true};
+	struct call *calls[MANY + 1];
+	unsigned int count = 0, changed = 0;
+	uint64_t last_ms = REFUSED_MS + CLOSED_MS + 120000;
+
+	clear = true;
+	for (; now < last_ms; now += TICK_MS) {
+		if (now >= START_MS + count * 1000 && (count < MANY || (count == MANY && now >= REFUSED_MS))) {
+			snprintf(open.uuid, sizeof(open.uuid), "%u", count);
+			open.index = count;
+			calls[count] = call_create(&worker, &open, &user, now);
+			calls[count++]->attached = false;
+		}
+		worker_gate_run(&worker, now);
+		for (unsigned int i = 0; i < count; i++)
+			changed += live(calls[i]);
+	}
+	ck_assert_uint_eq(count, MANY + 1);
+	/* The new one finds the project closed. */
+	ck_assert_int_eq(calls[MANY]->session.state, SESSION_FAILED);
+	for (unsigned int i = 0; i < MANY; i++) {
+		ck_assert_msg(calls[i]->session.state == SESSION_READY, "call %u: state %d, %s", i, calls[i]->session.state,
+			calls[i]->session.reason);
+		ck_assert_msg(calls[i]->session.opened_ms > REFUSED_MS, "call %u still has its first connection", i);
+	}
+	ck_assert_uint_eq(changed, MANY);
+	for (unsigned int i = 1; i <= MANY; i++)
+		call_destroy(calls[i], now);
+	call = calls[0];
+}
+END_TEST
+
 START_TEST(test_call_greeting_outlives_go_away)
 {
 	user.greeting = (char *)"Say hello.";
@@ -595,10 +659,10 @@ int main(void)
 
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
 		test_call_stays_while_its_project_is_closed, test_call_over_its_quota_keeps_nothing,
-		test_call_greeting_outlives_go_away, test_call_deadline_moves_on, test_call_failed_start_moves_on,
-		test_call_attach_ends_speech, test_call_reads_until_ready, test_call_cut_answer_goes_on,
-		test_call_complete_answer_plays_on, test_call_question_is_asked_again, test_call_reseeded,
-		test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
+		test_call_many_outlive_a_closed_project, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
+		test_call_failed_start_moves_on, test_call_attach_ends_speech, test_call_reads_until_ready,
+		test_call_cut_answer_goes_on, test_call_complete_answer_plays_on, test_call_question_is_asked_again,
+		test_call_reseeded, test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
