@@ -71,6 +71,7 @@ static void forget_connection(struct call *call)
 {
 	call->connection = NULL;
 	tool_ledger_dropped(&call->tools);
+	dtmf_dropped(&call->dtmf);
 	call->control_queued = call->control_sent;
 	drop_control(call);
 	call->write_asked_ms = 0;
@@ -321,6 +322,7 @@ static bool send_next(struct call *call, uint64_t now_ms)
 		call->control_sent++;
 		send_text(call, first->text);
 		tool_ledger_went_out(&call->tools, call->control_sent, now_ms);
+		dtmf_went_out(&call->dtmf, call->control_sent, now_ms);
 		free(first->text);
 		free(first);
 	} else if (call->session.state == SESSION_READY && uplink_due(&call->uplink, now_ms)) {

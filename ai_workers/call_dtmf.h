@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct call;
@@ -14,3 +15,9 @@ void call_dtmf_heard(struct call *call, const struct vl_record *record, const ui
 
 /* Let time pass. */
 void call_dtmf_tick(struct call *call, uint64_t now_ms);
+
+/*
+ * Another connection is ready: tell the model again of keys that it has not shown to have heard. Before call_resume_ready(), which tells a new session of them. Returns
+ * whether it was told, and so will answer to that.
+ */
+bool call_dtmf_ready(struct call *call, bool resumed, uint64_t now_ms);

@@ -8,6 +8,7 @@
 #include "../shared/clock.h"
 #include "../shared/log.h"
 #include "call.h"
+#include "call_dtmf.h"
 #include "call_gate.h"
 #include "call_latency.h"
 #include "call_report.h"
@@ -26,12 +27,16 @@ static void ask(struct call *call, uint64_t now_ms)
 
 static void on_setup_complete(struct call *call, uint64_t now_ms)
 {
+	bool told;
+
 	if (call->session.state != SESSION_SETUP)
 		return;
 	vl_histogram_add(&call->worker->stats.dial_us, vl_clock_us() - call->dial_us);
 	gate_worked(&call->worker->gate, &call->ticket, now_ms);
 	call_step(call, &(struct session_event){.type = SESSION_SETUP_COMPLETE}, now_ms);
-	call_resume_ready(call, call_tools_ready(call, call->session.resumed, now_ms), now_ms);
+	told = call_tools_ready(call, call->session.resumed, now_ms);
+	told = call_dtmf_ready(call, call->session.resumed, now_ms) || told;
+	call_resume_ready(call, told, now_ms);
 	uplink_ready(&call->uplink);
 	if (!call->greeted && call->user->greeting != NULL && !call->session.resumed)
 		ask(call, now_ms);
@@ -156,6 +161,8 @@ static void act(struct call *call, const struct gemini_message *m, uint64_t now_
 			on_audio(call, m, now_ms);
 		if (m->members & (GEMINI_AUDIO | GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))
 			call_tools_heard(call, (m->members & GEMINI_AUDIO) != 0, now_ms);
+		if (m->members & (GEMINI_AUDIO | GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE | GEMINI_TOOL_CALL))
+			dtmf_answered(&call->dtmf, now_ms);
 		if (m->members & (GEMINI_GENERATION_COMPLETE | GEMINI_TURN_COMPLETE))
 			on_turn(call, m, now_ms);
 		if (m->members & GEMINI_TOOL_CANCELLATION)

@@ -107,20 +107,76 @@ bool dtmf_next(struct dtmf *d, struct dtmf_digit *digit)
 	return true;
 }
 
+/* The oldest ones go when there are too many. */
+static void keep(struct dtmf *d)
+{
+	unsigned int over = d->told_count + d->key_count > DTMF_KEYS_MAX ? d->told_count + d->key_count - DTMF_KEYS_MAX : 0;
+
+	d->told_count -= over;
+	memmove(d->told, d->told + over, d->told_count);
+	memcpy(d->told + d->told_count, d->keys, d->key_count);
+	d->told_count += d->key_count;
+	d->key_count = 0;
+}
+
+static void write_text(char text[DTMF_TEXT_SIZE], const char *keys, unsigned int count, const char *end)
+{
+	size_t at = (size_t)snprintf(text, DTMF_TEXT_SIZE, "Caller pressed");
+
+	for (unsigned int i = 0; i < count; i++) {
+		text[at++] = ' ';
+		text[at++] = keys[i];
+	}
+	snprintf(text + at, DTMF_TEXT_SIZE - at, "%s", end);
+}
+
 bool dtmf_text(struct dtmf *d, char text[DTMF_TEXT_SIZE], uint64_t now_ms)
 {
-	size_t at;
-
 	if (d->key_count == 0 || d->open)
 		return false;
 	if (now_ms - d->pressed_ms < DTMF_PAUSE_MS && d->keys[d->key_count - 1] != '#' && d->key_count < DTMF_KEYS_MAX)
 		return false;
-	at = (size_t)snprintf(text, DTMF_TEXT_SIZE, "Caller pressed");
-	for (unsigned int i = 0; i < d->key_count; i++) {
-		text[at++] = ' ';
-		text[at++] = d->keys[i];
-	}
-	snprintf(text + at, DTMF_TEXT_SIZE - at, ".");
-	d->key_count = 0;
+	write_text(text, d->keys, d->key_count, ".");
+	keep(d);
 	return true;
+}
+
+bool dtmf_text_again(const struct dtmf *d, char text[DTMF_TEXT_SIZE])
+{
+	if (d->told_count == 0)
+		return false;
+	write_text(text, d->told, d->told_count, " before the connection was lost.");
+	return true;
+}
+
+void dtmf_told(struct dtmf *d, uint64_t message)
+{
+	d->message = message;
+	d->out_ms = 0;
+}
+
+void dtmf_went_out(struct dtmf *d, uint64_t message, uint64_t now_ms)
+{
+	if (d->message == 0 || d->message != message)
+		return;
+	d->message = 0;
+	d->out_ms = now_ms;
+}
+
+void dtmf_dropped(struct dtmf *d)
+{
+	d->message = d->out_ms = 0;
+}
+
+void dtmf_answered(struct dtmf *d, uint64_t now_ms)
+{
+	if (d->out_ms != 0 && now_ms >= d->out_ms + DTMF_CONFIRM_MS)
+		dtmf_forget(d);
+}
+
+void dtmf_forget(struct dtmf *d)
+{
+	explicit_bzero(d->told, sizeof(d->told));
+	d->told_count = 0;
+	d->message = d->out_ms = 0;
 }

@@ -147,6 +147,57 @@ START_TEST(test_dtmf_tells_the_model_once)
 }
 END_TEST
 
+/* Keys are the model's when it has said something behind them, and until then they are told again. */
+START_TEST(test_dtmf_kept_until_answered)
+{
+	struct dtmf d = {0};
+	char text[DTMF_TEXT_SIZE];
+
+	ck_assert(!dtmf_text_again(&d, text));
+	press(&d, 1, 1000);
+	press(&d, 11, 1200);
+	ck_assert(dtmf_text(&d, text, 1200));
+	dtmf_told(&d, 7);
+	/* Not before it went out, and not at once. */
+	dtmf_answered(&d, 5000);
+	dtmf_went_out(&d, 6, 5000);
+	dtmf_answered(&d, 5500);
+	ck_assert(dtmf_text_again(&d, text));
+	dtmf_went_out(&d, 7, 6000);
+	dtmf_answered(&d, 6000 + DTMF_CONFIRM_MS - 1);
+	ck_assert(dtmf_text_again(&d, text));
+	ck_assert_str_eq(text, "Caller pressed 1 # before the connection was lost.");
+	/* What another connection says confirms nothing, whatever its messages are numbered. */
+	dtmf_dropped(&d);
+	dtmf_went_out(&d, 7, 7000);
+	dtmf_answered(&d, 8000);
+	ck_assert(dtmf_text_again(&d, text));
+	press(&d, 2, 8000);
+	ck_assert(dtmf_text(&d, text, 9000));
+	ck_assert_str_eq(text, "Caller pressed 2.");
+	ck_assert(dtmf_text_again(&d, text));
+	ck_assert_str_eq(text, "Caller pressed 1 # 2 before the connection was lost.");
+	dtmf_told(&d, 9);
+	dtmf_went_out(&d, 9, 9000);
+	dtmf_answered(&d, 9000 + DTMF_CONFIRM_MS);
+	ck_assert(!dtmf_text_again(&d, text));
+	for (size_t i = 0; i < sizeof(d.told); i++)
+		ck_assert_int_eq(d.told[i], 0);
+	/* However many there are, the newest are kept. */
+	for (unsigned int i = 0; i < 3 * DTMF_KEYS_MAX; i++) {
+		struct dtmf_digit digit;
+
+		press(&d, i < 2 * DTMF_KEYS_MAX ? 4 : 5, 20000 + 1000 * i);
+		dtmf_next(&d, &digit);
+		ck_assert(dtmf_text(&d, text, 20900 + 1000 * i));
+	}
+	ck_assert(dtmf_text_again(&d, text));
+	ck_assert_ptr_null(strchr(text, '4'));
+	ck_assert_uint_eq(d.told_count, DTMF_KEYS_MAX);
+	ck_assert_ptr_nonnull(strstr(text, "5 before the connection was lost."));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("dtmf");
@@ -155,6 +206,6 @@ int main(void)
 	tcase_add_loop_test(keys, test_dtmf_one_digit_a_key, 0, sizeof(cases) / sizeof(cases[0]));
 	suite_add_tcase(suite, keys);
 	unit_add(suite, "packets", test_dtmf_several_events_in_a_packet, test_dtmf_is_rate_bounded,
-		test_dtmf_tells_the_model_once);
+		test_dtmf_tells_the_model_once, test_dtmf_kept_until_answered);
 	return unit_run(suite);
 }

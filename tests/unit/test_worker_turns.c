@@ -596,6 +596,103 @@ START_TEST(test_turns_backlog_is_no_silence)
 }
 END_TEST
 
+static unsigned int times_said(const char *text)
+{
+	unsigned int count = 0;
+
+	for (const char *at = texts; (at = strstr(at, text)) != NULL; at++)
+		count++;
+	return count;
+}
+
+static void press(uint8_t code)
+{
+	const uint8_t payload[] = {code, 0x8a, 0x03, 0x20};
+
+	dtmf_packet(&call->dtmf, payload, sizeof(payload), (uint32_t)now * 8, now);
+}
+
+enum { NOTHING_HEARD, MUTE, BEGUN, ANSWERED, CALLED, RESEEDED, NOT_OUT, KEYS_CASES };
+
+/* Keys are told once on each connection until the model has shown that it heard them, and a new session learns of them as of all that was said. */
+START_TEST(test_turns_keys_outlive_a_loss)
+{
+	bool told = _i == ANSWERED || _i == CALLED;
+
+	user.dtmf_to_model = true;
+	if (_i == RESEEDED)
+		pass(5000);
+	else
+		talk();
+	press(1);
+	pass(100);
+	press(2);
+	pass(100);
+	press(11);
+	texts[0] = '\0';
+	if (_i != NOT_OUT) {
+		pass(20);
+		ck_assert_uint_eq(times_said("Caller pressed 1 2 #."), 1);
+	}
+	if (_i != NOTHING_HEARD && _i != NOT_OUT)
+		pass(_i == BEGUN ? 100 : 1000);
+	if (_i == BEGUN || _i == ANSWERED)
+		model_says(500);
+	if (_i == CALLED)
+		message("{\"toolCall\":{\"functionCalls\":[{\"id\":\"a\",\"name\":\"end_call\",\"args\":{}}]}}");
+	if (_i == ANSWERED) {
+		message("{\"serverContent\":{\"generationComplete\":true}}");
+		message("{\"serverContent\":{\"turnComplete\":true}}");
+	}
+	for (int again = 0; again < 2; again++) {
+		lose_connection();
+		texts[0] = '\0';
+		pass(100);
+		connect_again();
+		pass(200);
+		ck_assert(call->session.resumed == (_i != RESEEDED));
+		ck_assert_msg(times_said("Caller pressed 1 2 #") == !told, "%s", texts);
+		ck_assert_uint_eq(times_said("Caller pressed 1 2 #."), _i == RESEEDED || _i == NOT_OUT ? 1 : 0);
+		ck_assert(told || call->session.asked);
+		if (_i == NOT_OUT)
+			break;
+		call->session.ready_ms -= SESSION_STABLE_MS; /* no series of young deaths */
+	}
+	if (_i == RESEEDED)
+		ck_assert(said("\"turnComplete\":true"));
+	/* It answers at last. */
+	pass(1000);
+	model_says(500);
+	message("{\"serverContent\":{\"generationComplete\":true}}");
+	message("{\"serverContent\":{\"turnComplete\":true}}");
+	pass(1000);
+	message(HANDLE);
+	lose_connection();
+	texts[0] = '\0';
+	pass(100);
+	connect_again();
+	pass(1000);
+	ck_assert(!said("pressed"));
+}
+END_TEST
+
+/* They are the caller's: a model that is not to know of them is not told later either. */
+START_TEST(test_turns_keys_of_no_concern)
+{
+	user.dtmf_to_model = false;
+	talk();
+	press(1);
+	pass(1000);
+	lose_connection();
+	texts[0] = '\0';
+	pass(100);
+	user.dtmf_to_model = true;
+	connect_again();
+	pass(1000);
+	ck_assert(!said("pressed"));
+}
+END_TEST
+
 static struct tool book = {.name = "book", .timeout_s = 30};
 
 /* The session that has called a function is gone for good: the new one answers the caller who waits. */
@@ -809,8 +906,9 @@ int main(void)
 	unit_add_fixture(suite, "turns", begin, end, test_turns_finished_speaking, test_turns_response, test_turns_stamps,
 		test_turns_phantom, test_turns_interrupted, test_turns_mute, test_turns_never_answered,
 		test_turns_response_over_a_loss, test_turns_tail, test_turns_voice_before_the_gap,
-		test_turns_backlog_is_no_silence, test_turns_follow_each_other);
+		test_turns_backlog_is_no_silence, test_turns_follow_each_other, test_turns_keys_of_no_concern);
 	tcase_add_checked_fixture(loops, begin, end);
+	tcase_add_loop_test(loops, test_turns_keys_outlive_a_loss, 0, KEYS_CASES);
 	tcase_add_loop_test(loops, test_turns_not_mute, 0, 4);
 	tcase_add_loop_test(loops, test_turns_voice_in_a_gap, 0, 2);
 	tcase_add_loop_test(loops, test_turns_voice_asks_by_itself, 0, 2);
