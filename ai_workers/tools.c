@@ -194,10 +194,15 @@ static const char *judge_scalar(enum member_kind kind, const cJSON *value)
 
 static int check_schema(const cJSON *schema, char path[VL_JSON_PATH_SIZE], unsigned int depth, struct vl_errors *errors);
 
-/* A long name is not repeated: somebody may have put a key there. */
-static void add_member(char path[VL_JSON_PATH_SIZE], const char *name)
+/* Somebody may have put a key there, so only what looks like a word is repeated; for anything else its place must do. */
+static void add_member(char path[VL_JSON_PATH_SIZE], const char *name, unsigned int number)
 {
-	vl_json_path_member(path, strlen(name) <= SHOWN_NAME_MAX ? name : "(a long name)");
+	bool word = strlen(name) <= SHOWN_NAME_MAX &&
+		    name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")] == '\0';
+	char place[32];
+
+	snprintf(place, sizeof(place), "(member %u)", number);
+	vl_json_path_member(path, word ? name : place);
 }
 
 /* Schemas below a member: one, a list of them, or one per property. */
@@ -216,7 +221,7 @@ static int check_below(
 		if (kind == SCHEMAS)
 			vl_json_path_index(path, index++);
 		else
-			add_member(path, item->string);
+			add_member(path, item->string, ++index);
 		if (check_schema(item, path, depth + 1, errors) != 0)
 			result = -EINVAL;
 		path[len] = '\0';
@@ -251,6 +256,7 @@ static int check_shape(const cJSON *schema, const char *path, struct vl_errors *
 static int check_schema(const cJSON *schema, char path[VL_JSON_PATH_SIZE], unsigned int depth, struct vl_errors *errors)
 {
 	size_t len = strlen(path);
+	unsigned int number = 0;
 	const cJSON *member;
 	int result = 0;
 
@@ -267,7 +273,7 @@ static int check_schema(const cJSON *schema, char path[VL_JSON_PATH_SIZE], unsig
 			i++;
 		if (i < SCHEMA_MEMBERS)
 			why = judge_scalar(schema_members[i].kind, member);
-		add_member(path, member->string);
+		add_member(path, member->string, ++number);
 		if (why != NULL) {
 			vl_errors_add(errors, path, "%s", why);
 			result = -EINVAL;

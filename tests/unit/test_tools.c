@@ -97,7 +97,11 @@ static const struct {
 	{WITH("{\"type\":\"OBJECT\",\"properties\":[]}"), "users[0].tools[0].parameters.properties: is not an object"},
 	/* Somebody may have put a key anywhere. */
 	{WITH("{\"type\":\"OBJECT\",\"AIzaSyD-SECRET-SECRET-SECRET\":1}"),
-		"users[0].tools[0].parameters.(a long name): is not a member of a schema that Gemini takes"},
+		"users[0].tools[0].parameters.(member 2): is not a member of a schema that Gemini takes"},
+	{WITH("{\"type\":\"OBJECT\",\"12345678\":1}"),
+		"users[0].tools[0].parameters.(member 2): is not a member of a schema that Gemini takes"},
+	{WITH("{\"type\":\"OBJECT\",\"properties\":{\"day\":{\"type\":\"STRING\"},\"sk-12345678\":7}}"),
+		"users[0].tools[0].parameters.properties.(member 2): is not an object"},
 };
 
 START_TEST(test_tools_refuses)
