@@ -11,6 +11,7 @@
 #include "ai_workers/tsc.h"
 #include "ai_workers/uplink.h"
 #include "ai_workers/voice_activity.h"
+#include "ai_workers/websocket.h"
 #include "instructions.h"
 #include "lcore_bench.h"
 #include "shared/base64.h"
@@ -27,6 +28,7 @@
 #define UP_MS	      40u
 #define SCALAR_BYTES  27u /* too few for AVX2: what remains is the scalar code */
 #define SCALAR_CHARS  40u
+#define WS_BYTES      4300u
 
 static int16_t phone[FRAME], wide[2 * FRAME], model[MODEL_SAMPLES], out[2 * MODEL_SAMPLES];
 static uint8_t codes[FRAME];
@@ -266,6 +268,30 @@ static void message_age(void)
 		vl_histogram_add(&histogram, tsc_elapsed_us(tsc_now() - 1000000, 1000000000) + uplink_behind_us(&uplink));
 }
 
+static void websocket_send(void)
+{
+	static const uint8_t mask[WEBSOCKET_MASK_SIZE] = {1, 2, 3, 4};
+	static uint8_t room[WEBSOCKET_HEADROOM + WS_BYTES];
+
+	for (unsigned int i = 0; i < RUNS; i++)
+		instructions_sink += *websocket_frame(room + WEBSOCKET_HEADROOM, WS_BYTES, WEBSOCKET_TEXT, mask);
+}
+
+static void websocket_receive(void)
+{
+	static uint8_t frame[4 + WS_BYTES] = {0x81, 126, WS_BYTES >> 8, WS_BYTES & 0xff};
+	struct websocket_reader reader = {.limit = WS_BYTES};
+	struct websocket_piece piece;
+
+	for (unsigned int i = 0; i < RUNS; i++) {
+		uint8_t *next = frame;
+		size_t len = sizeof(frame);
+
+		while (websocket_read(&reader, &next, &len, &piece) == WEBSOCKET_PART)
+			instructions_sink += piece.len;
+	}
+}
+
 static void json_control(void)
 {
 	for (unsigned int i = 0; i < RUNS; i++) {
@@ -295,6 +321,8 @@ const struct instructions_case worker_cases[] = {
 	{"uplink_packet and half an uplink_take", "RTP payload", RUNS, NULL, uplink_forward},
 	{"downlink_audio", "audio message of 4.3 kB", RUNS, clear_downlink, downlink_take_message},
 	{"downlink_next and downlink_take", "frame", RUNS, fill_downlink, downlink_hand_over},
+	{"websocket_frame", "frame of 4.3 kB", RUNS, NULL, websocket_send},
+	{"websocket_read", "frame of 4.3 kB", RUNS, NULL, websocket_receive},
 	{"voice_activity_heard", "frame of 160 samples", RUNS, NULL, voice_heard},
 	{"vl_histogram_add", "value", RUNS, NULL, histogram_add},
 	{"latency of an uplink message", "message", RUNS, NULL, message_age},
