@@ -28,8 +28,12 @@
 #define STUCK_MS	    5000u  /* a connection that takes nothing for so long is dead */
 #define SILENT_PING_MS	    20000u /* nothing heard for so long: ping; the service answers some pings half a minute late */
 #define SILENT_DEAD_MS	    60000u
-#define PREFIX_PADDING_MS   20u	 /* voice detection for telephony: quick to start */
-#define SILENCE_DURATION_MS 500u /* and a turn ends after half a second */
+#define OWED_SILENT_MS	    5000u /* nothing heard for so long, */
+#define OWED_PING_MS	    2500u /* and an answer is overdue in so long: ping, */
+#define OWED_DEAD_MS	    2000u /* and without a sign of life for so long it is dead */
+#define VOICE_TAIL_MS	    600u  /* behind the caller's voice: he may pause */
+#define PREFIX_PADDING_MS   20u	  /* voice detection for telephony: quick to start */
+#define SILENCE_DURATION_MS 500u  /* and a turn ends after half a second */
 
 static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms);
 
@@ -42,6 +46,8 @@ void call_step(struct call *call, const struct session_event *event, uint64_t no
 	/* An address that does not even refuse would cost the next dial its whole deadline too. */
 	if (dialling && event->type == SESSION_TICK && (actions & SESSION_DO_ABORT))
 		endpoint_failed(call->worker->endpoint, call->address);
+	if (event->type == SESSION_ANSWERED)
+		call->again = false;
 	if (before == SESSION_READY && call->session.state != SESSION_READY)
 		call_resume_gap(call, now_ms);
 	carry_out(call, actions, now_ms);
@@ -74,8 +80,9 @@ static void forget_connection(struct call *call)
 	dtmf_dropped(&call->dtmf);
 	call->control_queued = call->control_sent;
 	drop_control(call);
-	call->write_asked_ms = 0;
+	call->write_asked_ms = call->urgent_ms = 0;
 	call->caller_speaks = false;
+	uplink_heard(&call->uplink); /* as far as anybody knows */
 	call_resume_cut(call);
 }
 
@@ -104,11 +111,18 @@ void call_lost(struct call *call, uint16_t code, int http_status, const char *re
 		now_ms);
 }
 
-/* The service, or the path to it, is dead although the socket is open. */
-static void give_up(struct call *call, const char *reason, uint64_t now_ms)
+/* The service, or the path to it, is dead although the socket is open: it may not have heard the caller since `since_ms`. */
+static void give_up(struct call *call, const char *reason, uint64_t since_ms, uint64_t now_ms)
 {
+	struct session_event event = {
+		.type = SESSION_LOST, .code = 1006, .dropped = true, .silent = call->urgent_ms != 0, .reason = reason};
+	uint64_t again_ms = uplink_send_again(&call->uplink, &call->worker->stats);
+
+	call->gap_ms = since_ms;
 	call_let_go(call, false);
-	lost(call, &(struct session_event){.type = SESSION_LOST, .code = 1006, .dropped = true, .reason = reason}, now_ms);
+	lost(call, &event, now_ms);
+	if (again_ms != 0)
+		call_resume_again(call, again_ms);
 }
 
 /* Returns why it did not work, or NULL. The service's name is resolved. */
@@ -244,6 +258,8 @@ static void on_heard(void *owner)
 
 	call->heard_ms = vl_clock_ms();
 	call->pinged = false;
+	call->urgent_ms = 0;
+	uplink_heard(&call->uplink);
 }
 
 static void on_secured(void *owner)
@@ -297,8 +313,10 @@ static void send_audio(struct call *call, uint64_t now_ms)
 	const int16_t *pcm = phone;
 	char *text = worker->message + wss_headroom();
 	size_t samples = uplink_message_samples(&call->uplink), len;
-	uint64_t tsc = uplink_take(&call->uplink, phone, now_ms);
+	uint64_t tsc;
 
+	call->uplink.voiced = call->voice.speaks || (call->voice.spoke_ms != 0 && now_ms < call->voice.spoke_ms + VOICE_TAIL_MS);
+	tsc = uplink_take(&call->uplink, phone, now_ms);
 	if (call->up_resampler != NULL) {
 		samples = vl_resampler_process(call->up_resampler, phone, samples, wide);
 		pcm = wide;
@@ -363,8 +381,18 @@ static void pump(struct call *call, uint64_t now_ms)
 			wss_want_write(call->connection);
 		}
 	} else if (now_ms - call->write_asked_ms > STUCK_MS) {
-		call->gap_ms = call->write_asked_ms;
-		give_up(call, "the connection takes no more data", now_ms);
+		give_up(call, "the connection takes no more data", call->write_asked_ms, now_ms);
+	}
+}
+
+/* The caller waits: a model that is mute can be reminded, a dead connection must not keep him waiting for that. */
+static void watch_owed(struct call *call, uint64_t now_ms)
+{
+	if (call->urgent_ms == 0) {
+		call->urgent_ms = now_ms;
+		wss_ping(call->connection);
+	} else if (now_ms - call->urgent_ms >= OWED_DEAD_MS) {
+		give_up(call, "the service owes an answer and is silent, also to a ping", call->heard_ms, now_ms);
 	}
 }
 
@@ -373,11 +401,15 @@ static void watch(struct call *call, uint64_t now_ms)
 {
 	uint64_t silent_ms;
 
-	if (!call->reading)
+	if (!call->reading) {
 		call->heard_ms = now_ms; /* it is we who do not listen */
+		call->urgent_ms = 0;
+	}
 	silent_ms = now_ms - call->heard_ms;
 	if (silent_ms > SILENT_DEAD_MS) {
-		give_up(call, "the service is silent", now_ms);
+		give_up(call, "the service is silent", call->heard_ms, now_ms);
+	} else if (call->session.asked && silent_ms >= OWED_SILENT_MS && now_ms + OWED_PING_MS >= call->session.answer_ms) {
+		watch_owed(call, now_ms);
 	} else if (silent_ms > SILENT_PING_MS && !call->pinged) {
 		call->pinged = true;
 		wss_ping(call->connection);

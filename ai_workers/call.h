@@ -70,6 +70,7 @@ struct call {
 	uint64_t control_queued, control_sent; /* of them, so far; those dropped with a connection count as neither */
 	uint64_t heard_ms;		       /* when the service was heard last, be it a pong */
 	bool pinged;
+	uint64_t urgent_ms; /* asked for a sign of life by a ping while an answer was owed, 0: not, or it came */
 	bool reading;
 	uint64_t write_asked_ms; /* writable() is awaited since then, 0: it is not */
 	uint64_t dial_us;
@@ -80,6 +81,7 @@ struct call {
 	bool cut;	  /* the connection went in the middle of an answer */
 	uint64_t gap_ms;  /* the caller's audio has nowhere to go since then, 0: it has */
 	uint64_t kept_ms; /* and is kept since then */
+	bool again;	  /* of it some was said into a dead connection before */
 	bool owed;	  /* when that began, the model owed an answer */
 
 	struct uplink uplink;

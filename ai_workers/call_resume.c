@@ -24,7 +24,17 @@ void call_resume_gap(struct call *call, uint64_t now_ms)
 		return;
 	}
 	call->kept_ms = now_ms;
+	call->again = false;
 	call->owed = call->session.asked;
+}
+
+void call_resume_again(struct call *call, uint64_t since_ms)
+{
+	/* Said for the second time into such a connection, it is still the question and not one before it. */
+	if (!call->again)
+		call->owed = call->session.asked && call->session.asked_ms < since_ms;
+	call->again = true;
+	call->kept_ms = since_ms;
 }
 
 void call_resume_cut(struct call *call)
@@ -44,16 +54,17 @@ bool call_resume_seeds(const struct call *call)
 /* The caller's audio has somewhere to go again. */
 static void end_gap(struct call *call, const char *how, uint64_t now_ms)
 {
-	uint64_t gap_ms = now_ms - call->gap_ms;
+	uint64_t gap_ms = now_ms - call->gap_ms, discarded_ms = call->uplink.discarded / UPLINK_SAMPLES_PER_MS;
 	cJSON *body = cJSON_CreateObject();
 
 	call->gap_ms = 0;
 	vl_histogram_add(&call->worker->stats.gap_ms, gap_ms);
 	cJSON_AddNumberToObject(body, "gap_ms", (double)gap_ms);
+	cJSON_AddNumberToObject(body, "discarded_ms", (double)discarded_ms);
 	cJSON_AddStringToObject(body, "how", how);
 	call_report_members(call, "resumed", body);
-	vl_log_info("call %s user %s: %s after %llu ms without a session", call->uuid, call->user->name, how,
-		(unsigned long long)gap_ms);
+	vl_log_info("call %s user %s: %s after %llu ms without a session, %llu ms of the caller's audio discarded", call->uuid,
+		call->user->name, how, (unsigned long long)gap_ms, (unsigned long long)discarded_ms);
 }
 
 /* Ask for what is owed on a session that knows the conversation. */
@@ -95,7 +106,7 @@ static enum history_owed what_is_owed(const struct call *call, bool told, uint64
 	uint64_t kept_ms = call->kept_ms + UPLINK_BACKLOG_MS < now_ms ? now_ms - UPLINK_BACKLOG_MS : call->kept_ms;
 	bool since = call->session.asked && !call->owed; /* asked since then */
 
-	if (call->gap_ms == 0 || (since && call->voice.spoke_ms >= kept_ms + SPOKE_MS))
+	if (call->gap_ms == 0 || (since && (call->again || call->voice.spoke_ms >= kept_ms + SPOKE_MS)))
 		return HISTORY_NOTHING;
 	/* The model goes on from the function's result. */
 	if (told && (since || !call->cut))
@@ -117,6 +128,7 @@ void call_resume_ready(struct call *call, bool told, uint64_t now_ms)
 	call->cut = false;
 	if (call->gap_ms != 0)
 		end_gap(call, continue_conversation(call, owed), now_ms);
+	call->uplink.discarded = 0;
 	if (owed != HISTORY_NOTHING || call->session.asked)
 		call_asked(call, now_ms);
 }

@@ -13,6 +13,9 @@ struct call;
 /* The session is no longer ready: the caller's audio is kept from here on. */
 void call_resume_gap(struct call *call, uint64_t now_ms);
 
+/* Behind call_resume_gap(): what the caller has said since `since_ms` is sent again, it had gone into a dead connection. */
+void call_resume_again(struct call *call, uint64_t since_ms);
+
 /* The connection is gone: what the model has said so far is still played to its end, and the rest is asked for later. */
 void call_resume_cut(struct call *call);
 

@@ -245,6 +245,9 @@ static uint32_t on_lost(struct session *s, const struct session_event *e, uint64
 	uint32_t abort_ms = e->dropped ? SESSION_ABORT_MS : 0;
 	enum close_class class;
 
+	/* Another connection is what follows: if that stays mute too, a new session is next. */
+	if (e->silent && s->asked && s->mute < 2)
+		s->mute = 2;
 	switch (s->state) {
 	case SESSION_DIALLING:
 		if (s->phase == SESSION_PHASE_TURN)

@@ -105,6 +105,7 @@ struct session_event {
 	enum session_event_type type;
 	uint16_t code;	       /* LOST: close code, 1006 without one */
 	bool dropped;	       /* LOST: we have cut the connection ourselves, it is gone within SESSION_ABORT_MS */
+	bool silent;	       /* LOST: nothing at all was heard of the service any more while an answer was owed */
 	int http_status;       /* LOST: status of the refused upgrade; ERROR: the error's code; else 0 */
 	const char *reason;    /* LOST, ERROR, REFUSED: text, never NULL then */
 	uint32_t way_ms;       /* ASKED: what asks is on its way to the service for so long */

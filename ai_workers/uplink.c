@@ -36,6 +36,7 @@ void uplink_free(struct uplink *u)
 {
 	forget_waiting(u);
 	byte_queue_clear(&u->queue);
+	byte_queue_clear(&u->unheard);
 }
 
 /* Keep the newest: a model that hears the past late answers late. */
@@ -46,6 +47,7 @@ static void bound_backlog(struct uplink *u, struct vl_worker_stats *stats)
 	if (u->queue.len <= max)
 		return;
 	stats_add(&stats->up_discarded_ms, (u->queue.len - max) / UPLINK_SAMPLES_PER_MS);
+	u->discarded += u->queue.len - max;
 	byte_queue_pop(&u->queue, NULL, u->queue.len - max);
 }
 
@@ -321,6 +323,60 @@ bool uplink_due(const struct uplink *u, uint64_t now_ms)
 	return u->queue.len >= uplink_message_samples(u) && now_ms >= u->next_message_ms;
 }
 
+/* Silence behind words is not worth its memory, silence before them is as much as the detection of voice needs. */
+static void keep_sent(struct uplink *u, const uint8_t *bytes, size_t samples, uint64_t now_ms)
+{
+	bool voiced = u->voiced || u->backlog;
+	size_t max, over;
+
+	if (voiced && u->unheard_ms == 0)
+		u->unheard_ms = now_ms;
+	if (u->unheard_ms != 0 && !voiced)
+		return;
+	max = (voiced ? UPLINK_UNHEARD_MS : UPLINK_BEFORE_MS) * UPLINK_SAMPLES_PER_MS;
+	over = u->unheard.len + samples > max ? u->unheard.len + samples - max : 0;
+	if (over > u->unheard.len)
+		over = u->unheard.len;
+	byte_queue_pop(&u->unheard, NULL, over);
+	if (byte_queue_push(&u->unheard, bytes, samples) != 0)
+		over += samples;
+	if (voiced)
+		u->unheard_lost += over;
+}
+
+void uplink_heard(struct uplink *u)
+{
+	uint8_t newest[UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS];
+	size_t len = u->unheard.len < sizeof(newest) ? u->unheard.len : sizeof(newest);
+
+	if (u->unheard_ms == 0)
+		return;
+	byte_queue_pop(&u->unheard, NULL, u->unheard.len - len);
+	byte_queue_pop(&u->unheard, newest, len);
+	byte_queue_clear(&u->unheard);
+	byte_queue_push(&u->unheard, newest, len);
+	u->unheard_ms = u->unheard_lost = 0;
+}
+
+uint64_t uplink_send_again(struct uplink *u, struct vl_worker_stats *stats)
+{
+	uint64_t since_ms = u->unheard_ms;
+	size_t len = since_ms != 0 ? u->unheard.len : 0;
+	uint8_t *bytes = malloc(len != 0 ? len : 1);
+
+	if (bytes != NULL)
+		byte_queue_pop(&u->unheard, bytes, len);
+	if (bytes == NULL || byte_queue_push_front(&u->queue, bytes, len) != 0)
+		u->unheard_lost += len;
+	free(bytes);
+	byte_queue_clear(&u->unheard);
+	stats_add(&stats->up_discarded_ms, u->unheard_lost / UPLINK_SAMPLES_PER_MS);
+	u->discarded += u->unheard_lost;
+	u->unheard_ms = u->unheard_lost = 0;
+	bound_backlog(u, stats);
+	return since_ms;
+}
+
 uint64_t uplink_take(struct uplink *u, int16_t *pcm, uint64_t now_ms)
 {
 	uint8_t bytes[UPLINK_MESSAGE_MS_MAX * UPLINK_SAMPLES_PER_MS];
@@ -329,6 +385,7 @@ uint64_t uplink_take(struct uplink *u, int16_t *pcm, uint64_t now_ms)
 
 	byte_queue_pop(&u->queue, bytes, samples);
 	vl_g711_decode(u->config.law, bytes, pcm, samples);
+	keep_sent(u, bytes, samples, now_ms);
 	u->next_message_ms = now_ms + u->config.message_ms / 2;
 	if (u->queue.len < BLOCK)
 		u->backlog = false;

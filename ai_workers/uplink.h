@@ -18,14 +18,17 @@
 #include "../shared/worker_stats.h"
 #include "byte_queue.h"
 
-#define UPLINK_WINDOW	      8u     /* payloads that can wait for an earlier one */
-#define UPLINK_WAIT_MS	      60u    /* longest wait for a missing payload */
-#define UPLINK_STALL_MS	      120u   /* no payload for so long: make silence */
-#define UPLINK_SILENCE_MS     3000u  /* silence made until the stream is ended */
-#define UPLINK_BACKLOG_MS     10000u /* caller audio kept while no session is ready, the newest */
-#define UPLINK_GAP_MAX_MS     2000u  /* a longer hole in the RTP timestamps is a new stream, not a gap */
-#define UPLINK_HISTORY	      280u   /* samples that concealment looks back on */
-#define UPLINK_SAMPLES_PER_MS 8u     /* G.711 */
+#define UPLINK_WINDOW	  8u	 /* payloads that can wait for an earlier one */
+#define UPLINK_WAIT_MS	  60u	 /* longest wait for a missing payload */
+#define UPLINK_STALL_MS	  120u	 /* no payload for so long: make silence */
+#define UPLINK_SILENCE_MS 3000u	 /* silence made until the stream is ended */
+#define UPLINK_BACKLOG_MS 10000u /* caller audio kept while no session is ready, the newest */
+#define UPLINK_UNHEARD_MS \
+	8000u /* of it kept when it was sent and the service was not heard since, the newest: 64 KB, and only of one who speaks */
+#define UPLINK_BEFORE_MS      200u  /* and this before his voice was noticed */
+#define UPLINK_GAP_MAX_MS     2000u /* a longer hole in the RTP timestamps is a new stream, not a gap */
+#define UPLINK_HISTORY	      280u  /* samples that concealment looks back on */
+#define UPLINK_SAMPLES_PER_MS 8u    /* G.711 */
 #define UPLINK_MESSAGE_MS_MAX 200u
 
 /* How a call's uplink works. */
@@ -76,6 +79,11 @@ struct uplink {
 	uint64_t last_tsc;  /* arrival of the newest payload in the queue */
 	uint64_t next_message_ms; /* pace of a backlog: at most twice real time */
 	uint8_t history[UPLINK_HISTORY];
+	struct byte_queue unheard; /* sent, and not known to have been heard */
+	uint64_t unheard_ms;	   /* since when there is voice in it, 0: none */
+	size_t unheard_lost;	   /* samples that were too many for it */
+	size_t discarded;	   /* samples nobody will hear, since the owner cleared it */
+	bool voiced;		   /* set by the owner: what is taken now is somebody's voice, as far as it knows */
 };
 
 /* Prepare for one call. Worker loop. */
@@ -108,6 +116,15 @@ void uplink_ready(struct uplink *uplink);
  * what waited for the session.
  */
 uint64_t uplink_take(struct uplink *uplink, int16_t *pcm, uint64_t now_ms);
+
+/* The service was heard: what it was sent has arrived. Worker loop. */
+void uplink_heard(struct uplink *uplink);
+
+/*
+ * The service has heard nothing for some time: the caller's words that it was sent since then are put in front of the queue again.
+ * Worker loop. Returns when the first of them was sent, 0: there was none.
+ */
+uint64_t uplink_send_again(struct uplink *uplink, struct vl_worker_stats *stats);
 
 /* How long the caller spoke on behind the message just taken, microseconds: what is left in the queue. Worker loop. */
 uint64_t uplink_behind_us(const struct uplink *uplink);

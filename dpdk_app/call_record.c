@@ -39,7 +39,7 @@ struct tool {
 
 struct gap {
 	bool known, open; /* open: the conversation has not come back yet */
-	uint64_t at_ms, ms;
+	uint64_t at_ms, ms, discarded_ms;
 	int code;
 	char reason[REASON_SIZE], how[24];
 };
@@ -185,6 +185,8 @@ static void keep_gap(struct call_record *record, uint64_t now_ms)
 	item = cJSON_CreateObject();
 	cJSON_AddNumberToObject(item, "at_ms", (double)gap->at_ms);
 	cJSON_AddNumberToObject(item, "ms", (double)gap->ms);
+	if (gap->discarded_ms > 0)
+		cJSON_AddNumberToObject(item, "discarded_ms", (double)gap->discarded_ms);
 	cJSON_AddStringToObject(item, "how", gap->open ? "never" : gap->how[0] != '\0' ? gap->how : "fresh");
 	if (gap->code != 0)
 		cJSON_AddNumberToObject(item, "code", gap->code);
@@ -462,6 +464,7 @@ static void add_resumed(struct call_record *record, const cJSON *body, uint64_t 
 	if (!record->gap.known)
 		return;
 	record->gap.ms = (uint64_t)number_of(body, "gap_ms", (double)record->gap.ms);
+	record->gap.discarded_ms = (uint64_t)number_of(body, "discarded_ms", 0);
 	record_text_copy(record->gap.how, sizeof(record->gap.how), how);
 }
 

@@ -321,8 +321,12 @@ static void lose(struct world *w, uint16_t code, int http_status, const char *re
 		w->gone_ms = w->now_ms + draw(w, SESSION_ABORT_MS + 1);
 	w->losing = true;
 	w->kind = kind;
-	step(w, &(struct session_event){
-			.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason, .dropped = dropped});
+	step(w, &(struct session_event){.type = SESSION_LOST,
+			.code = code,
+			.http_status = http_status,
+			.reason = reason,
+			.dropped = dropped,
+			.silent = dropped});
 	w->losing = false;
 }
 

@@ -327,13 +327,15 @@ START_TEST(test_record_gaps)
 	note(record, 1001, "state", "{'state':'reconnecting','code':1011,'reason':'x'}");
 	note(record, 1700, "state", "{'state':'dialling'}");
 	note(record, 2000, "state", "{'state':'ready'}");
-	note(record, 2001, "event", "{'event':'resumed','gap_ms':950,'how':'resumed'}");
+	note(record, 2001, "event", "{'event':'resumed','gap_ms':950,'discarded_ms':40,'how':'resumed'}");
 	note(record, 5000, "worker", "{'worker':null,'reason':'worker w1: it closed its link'}");
 	note(record, 5500, "worker", "{'worker':'w2'}");
 	note(record, 6000, "state", "{'state':'ready'}");
 	note(record, 8000, "state", "{'state':'failed','code':1008,'reason':'key'}");
 	tree = finish(record, 9000);
-	expect(tree, "gaps.0", "{\"at_ms\":1000,\"ms\":950,\"how\":\"resumed\",\"code\":1011,\"reason\":\"Internal error.\"}");
+	expect(tree, "gaps.0",
+		"{\"at_ms\":1000,\"ms\":950,\"discarded_ms\":40,\"how\":\"resumed\",\"code\":1011,\"reason\":\"Internal "
+		"error.\"}");
 	expect(tree, "gaps.1",
 		"{\"at_ms\":5000,\"ms\":1000,\"how\":\"fresh\",\"code\":null,\"reason\":\"worker w1: it closed its link\"}");
 	expect(tree, "gaps.2", "{\"at_ms\":8000,\"ms\":1000,\"how\":\"never\",\"code\":1008,\"reason\":\"key\"}");

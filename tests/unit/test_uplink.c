@@ -335,6 +335,67 @@ START_TEST(test_uplink_age)
 END_TEST
 
 /* Payloads of any size and garbage numbers: nothing but bounded memory. */
+/* Send `count` messages of `code`. */
+static void send_messages(unsigned int count, uint8_t code, bool voiced)
+{
+	int16_t pcm[UPLINK_MESSAGE_MS_MAX * UPLINK_SAMPLES_PER_MS];
+
+	uplink.voiced = voiced;
+	while (count-- > 0) {
+		byte_queue_fill(&uplink.queue, code, 2 * FRAME);
+		uplink_take(&uplink, pcm, now);
+		now += 40;
+	}
+}
+
+/* Words that the service has not heard go in front of what came since, with their beginning and without the silence behind them. */
+START_TEST(test_uplink_said_again)
+{
+	uint8_t bytes[80 * FRAME];
+	uint64_t begun;
+
+	send_messages(20, 1, false);
+	ck_assert_uint_eq(uplink.unheard.len, UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS);
+	begun = now;
+	send_messages(25, 2, true);
+	send_messages(100, 3, false);
+	send_messages(5, 4, true);
+	byte_queue_fill(&uplink.queue, 5, FRAME);
+	ck_assert_uint_eq(uplink_send_again(&uplink, &stats), begun);
+	ck_assert_uint_eq(uplink.queue.len, (10 + 50 + 10 + 1) * FRAME - 1600 + UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS);
+	byte_queue_pop(&uplink.queue, bytes, uplink.queue.len);
+	ck_assert_uint_eq(bytes[0], 1);
+	ck_assert_uint_eq(bytes[10 * FRAME], 2);
+	ck_assert_uint_eq(bytes[60 * FRAME - 1], 2);
+	ck_assert_uint_eq(bytes[60 * FRAME], 4);
+	ck_assert_uint_eq(bytes[70 * FRAME], 5);
+	ck_assert_uint_eq(uplink.discarded, 0);
+	ck_assert_uint_eq(uplink_send_again(&uplink, &stats), 0);
+	ck_assert_uint_eq(uplink.queue.len, 0);
+}
+END_TEST
+
+/* What the service has heard is not said twice, and what is kept is bounded; what is too much is counted. */
+START_TEST(test_uplink_unheard_is_bounded)
+{
+	send_messages(50, 1, true);
+	uplink_heard(&uplink);
+	ck_assert_uint_eq(uplink_send_again(&uplink, &stats), 0);
+	ck_assert_uint_eq(uplink.queue.len, 0);
+	send_messages(250, 2, true);
+	ck_assert_uint_le(uplink.unheard.capacity, 65536);
+	ck_assert_uint_ne(uplink_send_again(&uplink, &stats), 0);
+	ck_assert_uint_eq(uplink.queue.len, UPLINK_UNHEARD_MS * UPLINK_SAMPLES_PER_MS);
+	ck_assert_uint_eq(uplink.discarded, 2000 * UPLINK_SAMPLES_PER_MS);
+	ck_assert_uint_eq(stats.up_discarded_ms, 2000);
+	byte_queue_fill(&uplink.queue, 3, 8000);
+	uplink_send_again(&uplink, &stats);
+	send_messages(10, 4, true);
+	uplink_heard(&uplink);
+	ck_assert_uint_le(uplink.unheard.capacity, 4096);
+}
+END_TEST
+
 START_TEST(test_uplink_hostile)
 {
 	uint8_t payload[992];
@@ -367,6 +428,7 @@ int main(void)
 	unit_add_fixture(suite, "gaps", begin, end, test_uplink_loss_is_concealed, test_uplink_not_audio, test_uplink_suppressed,
 		test_uplink_stream_ends, test_uplink_hold);
 	unit_add_fixture(suite, "pace", begin, end, test_uplink_first_words, test_uplink_message, test_uplink_age);
+	unit_add_fixture(suite, "again", begin, end, test_uplink_said_again, test_uplink_unheard_is_bounded);
 	unit_add_fixture(suite, "hostile", begin, end, test_uplink_hostile);
 	return unit_run(suite);
 }

@@ -15,16 +15,17 @@
 #define START_MS 1000000u
 
 static struct worker worker;
+static char audio_message[8192];
 static struct users users;
 static struct user user;
 static struct call *call;
 static uint64_t now;
-static unsigned int dials, dials_to_fail, closes, failures, reads;
+static unsigned int dials, dials_to_fail, closes, failures, reads, pings;
 static unsigned int address;
 static bool read_wanted, connected, clear;
 static struct wss_config config;
 static char resumed_how[16];
-static int resumed_gap_ms;
+static int resumed_gap_ms, resumed_discarded_ms;
 static struct service_account account = {.email = "voice@example.com"};
 static const char *shown, *token, *trouble; /* of Vertex AI */
 static uint64_t issued_ms;
@@ -89,6 +90,7 @@ int wss_send(struct wss_connection *connection, char *text, size_t len)
 void wss_ping(struct wss_connection *connection)
 {
 	(void)connection;
+	pings++;
 }
 
 void wss_read(struct wss_connection *connection, bool wanted)
@@ -128,6 +130,7 @@ void dataplane_link_say(struct dataplane_link *link, const char *name, cJSON *bo
 	if (event != NULL && strcmp(event, "resumed") == 0) {
 		snprintf(resumed_how, sizeof(resumed_how), "%s", cJSON_GetStringValue(cJSON_GetObjectItem(body, "how")));
 		resumed_gap_ms = cJSON_GetObjectItem(body, "gap_ms")->valueint;
+		resumed_discarded_ms = cJSON_GetObjectItem(body, "discarded_ms")->valueint;
 	}
 	cJSON_Delete(body);
 }
@@ -163,11 +166,12 @@ static void begin(void)
 	shown = token = trouble = NULL;
 	issued_ms = rejections = 0;
 	now = START_MS;
-	dials = dials_to_fail = closes = failures = reads = address = 0;
+	dials = dials_to_fail = closes = failures = reads = pings = address = 0;
 	read_wanted = true;
 	connected = clear = false;
 	resumed_how[0] = '\0';
 	worker = (struct worker){.options = {.message_ms = 40, .uplink_rate = 8000}};
+	worker.message = audio_message;
 	worker_gate_start(&worker);
 	users = (struct users){.gemini = {.model = "m", .rotate_after_s = SESSION_ROTATE_AFTER_S}};
 	user = (struct user){.name = "u", .api_key = (char *)"12345678", .users = &users, .key_first = &user};
@@ -444,6 +448,79 @@ static const char *sent(unsigned int index)
 	return control != NULL ? control->text : "";
 }
 
+/* The caller says something for a second: 40 ms each tick, and asks. */
+static void say(void)
+{
+	for (int i = 0; i < 25; i++, now += 40) {
+		byte_queue_fill(&call->uplink.queue, 0x12, 320);
+		call->voice.began_ms = call->voice.spoke_ms = now;
+		call_tick(call, now);
+	}
+	ck_assert_uint_eq(call->uplink.queue.len, 0);
+	call_asked(call, now);
+}
+
+static void wait_until(uint64_t at_ms)
+{
+	for (; now < at_ms; now += 20)
+		call_tick(call, now);
+}
+
+/* A question into a dead connection: noticed before the model would be reminded, and said again, not asked in other words. */
+START_TEST(test_call_half_open)
+{
+	uint64_t heard, asked;
+
+	ready();
+	message("{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}");
+	clear = true;
+	heard = call->heard_ms = now;
+	say();
+	asked = now;
+	wait_until(asked + SESSION_ANSWER_MS - 2500);
+	ck_assert_uint_eq(pings, 0);
+	wait_until(now + 1900);
+	ck_assert_uint_eq(pings, 1);
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+	wait_until(now + 200);
+	ck_assert_int_ne(call->session.state, SESSION_READY);
+	ck_assert_uint_eq(closes, 0);
+	ck_assert_uint_eq(call->session.mute, 2);
+	ck_assert_uint_eq(call->uplink.queue.len, 8000);
+	call->attached = true;
+	connect_again(500);
+	call->attached = false;
+	ck_assert_str_eq(resumed_how, "resumed");
+	ck_assert_int_ge(resumed_gap_ms, (int)(now - heard));
+	ck_assert_int_eq(resumed_discarded_ms, 0);
+	ck_assert_str_eq(sent(0), "");
+	ck_assert(call->session.asked);
+	wait_until(now + 1000);
+	ck_assert_uint_eq(call->uplink.queue.len, 0);
+}
+END_TEST
+
+/* A service that only takes its time, or a path that brings its pong, is not given up; a loss that is no silence repeats nothing. */
+START_TEST(test_call_slow_is_not_dead)
+{
+	ready();
+	clear = true;
+	say();
+	wait_until(now + SESSION_ANSWER_MS - 1000);
+	ck_assert_uint_eq(pings, 1);
+	call_wss_handler.pong(call);
+	call->heard_ms = now;
+	wait_until(now + 2500);
+	ck_assert_uint_eq(pings, 1);
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+	ck_assert_uint_eq(call->session.mute, 1);
+	say();
+	lose_connection();
+	ck_assert_uint_eq(call->uplink.queue.len, 0);
+	ck_assert_uint_eq(call->uplink.discarded, 0);
+}
+END_TEST
+
 static struct tool book = {.name = "book", .timeout_s = 10};
 
 #define HANDLE	 "{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}"
@@ -660,9 +737,10 @@ int main(void)
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
 		test_call_stays_while_its_project_is_closed, test_call_over_its_quota_keeps_nothing,
 		test_call_many_outlive_a_closed_project, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
-		test_call_failed_start_moves_on, test_call_attach_ends_speech, test_call_reads_until_ready,
-		test_call_cut_answer_goes_on, test_call_complete_answer_plays_on, test_call_question_is_asked_again,
-		test_call_reseeded, test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
+		test_call_half_open, test_call_slow_is_not_dead, test_call_failed_start_moves_on, test_call_attach_ends_speech,
+		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_complete_answer_plays_on,
+		test_call_question_is_asked_again, test_call_reseeded, test_call_reseeded_with_functions,
+		test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
