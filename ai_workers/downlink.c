@@ -304,6 +304,15 @@ static void keep(struct downlink *d, const uint8_t *frame)
 	byte_queue_push(&d->sent, frame, DOWNLINK_FRAME);
 }
 
+/* A frame of the turn before the next one, or its own first. */
+static void pass(struct downlink *d)
+{
+	if (d->next_at == 0)
+		begin_turn(d);
+	else
+		d->next_at -= d->next_at < DOWNLINK_FRAME ? d->next_at : DOWNLINK_FRAME;
+}
+
 void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, uint64_t now_ms)
 {
 	switch (due) {
@@ -315,11 +324,9 @@ void downlink_take(struct downlink *d, enum downlink_due due, uint8_t *frame, ui
 		d->playing = false;
 		break;
 	case DOWNLINK_FRAME_DUE:
-		if (downlink_passed(d))
-			begin_turn(d);
 		byte_queue_pop(&d->queue, frame, DOWNLINK_FRAME);
 		if (d->next)
-			d->next_at -= d->next_at < DOWNLINK_FRAME ? d->next_at : DOWNLINK_FRAME;
+			pass(d);
 		if (d->keeps)
 			keep(d, frame);
 		d->playing = d->speaking = true;
