@@ -19,6 +19,8 @@
 #define EDGE_SHARE   0.8 /* of the nominal: a window that less than two thirds of a frame lies in cannot be told apart */
 #define OTHER_SHARE  0.4 /* in energy: a tone of somebody else is as loud as one's own */
 #define OWN_SHARE    0.1
+#define MIXED_SHARE  1.1 /* of the nominal: louder than one alone */
+#define BREAK	     ((int)TONE_MARK_NOBODY + 1)
 #define WINDOW_MAX   960u /* 20 ms at 48 kHz */
 #define WINDOWS_EACH 50u  /* a second, without overlap */
 
@@ -91,14 +93,15 @@ static unsigned int whose(const double energy[TONE_MARK_TONES])
 	return TONE_MARK_NOBODY;
 }
 
-static void judge_window(const unsigned int tones[TONES_EACH], unsigned int rate, double rms, const double *window, size_t count,
+/* Returns whose sound is in the window if it is foreign, BREAK if it may also be a break in own sound, -1 otherwise. */
+static int judge_window(const unsigned int tones[TONES_EACH], unsigned int rate, double rms, const double *window, size_t count,
 	struct tone_mark_result *result)
 {
 	double energy[TONE_MARK_TONES], loudest = 0, faintest = INFINITY, other = 0;
 
 	if (rms < EDGE_SHARE * NOMINAL_RMS) {
 		result->edge++;
-		return;
+		return -1;
 	}
 	measure(rate, window, count, energy);
 	for (unsigned int tone = 0; tone < TONE_MARK_TONES; tone++) {
@@ -110,13 +113,38 @@ static void judge_window(const unsigned int tones[TONES_EACH], unsigned int rate
 		}
 	}
 	if (other >= OTHER_SHARE * faintest && other >= OWN_SHARE * loudest) {
-		result->foreign++;
-		result->heard[whose(energy)]++;
-	} else if (faintest >= OWN_SHARE * loudest) {
-		result->own++;
-	} else {
-		result->edge++;
+		unsigned int who = whose(energy);
+
+		return who == TONE_MARK_NOBODY && rms < MIXED_SHARE * NOMINAL_RMS ? BREAK : (int)who;
 	}
+	if (faintest >= OWN_SHARE * loudest)
+		result->own++;
+	else
+		result->edge++;
+	return -1;
+}
+
+/*
+ * Counts the window before the newest. Own sound that goes on from another place, because something was left out, is nobody's in the one window that has
+ * the break in its middle, and no louder there. A frame of somebody else is foreign in two windows, or somebody's in one, or mixed and so louder.
+ */
+static void count_foreign(const int foreign[3], struct tone_mark_result *result)
+{
+	if (foreign[1] < 0)
+		return;
+	if (foreign[1] == BREAK && foreign[0] < 0 && foreign[2] < 0) {
+		result->edge++;
+		return;
+	}
+	result->foreign++;
+	result->heard[foreign[1] == BREAK ? (int)TONE_MARK_NOBODY : foreign[1]]++;
+}
+
+static void move(int foreign[3])
+{
+	foreign[2] = foreign[1];
+	foreign[1] = foreign[0];
+	foreign[0] = -1;
 }
 
 void tone_mark_judge(
@@ -125,6 +153,7 @@ void tone_mark_judge(
 	size_t size = rate / WINDOWS_EACH;
 	unsigned int tones[TONES_EACH];
 	double shape[WINDOW_MAX], window[WINDOW_MAX];
+	int foreign[3] = {-1, -1, -1}; /* the last windows, the newest first */
 
 	memset(result, 0, sizeof(*result));
 	tones_of(identity, tones);
@@ -138,9 +167,13 @@ void tone_mark_judge(
 			window[i] = samples[at + i] * shape[i];
 		}
 		square = sqrt(square / (double)size);
+		move(foreign);
 		if (square < SILENT_RMS)
 			result->silent++;
 		else
-			judge_window(tones, rate, square, window, size, result);
+			foreign[0] = judge_window(tones, rate, square, window, size, result);
+		count_foreign(foreign, result);
 	}
+	move(foreign);
+	count_foreign(foreign, result);
 }
