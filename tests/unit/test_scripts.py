@@ -51,11 +51,11 @@ class Shaky(unittest.TestCase):
 
 
 class SecondTry(unittest.TestCase):
-    def run_shaky(self, *outcomes, second_try=True):
+    def run_shaky(self, *outcomes, second_try=True, stalls=None):
         Shaky.outcomes = list(outcomes)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            good = tap.run(unittest.TestSuite([Shaky("shaky")]), second_try)
+            good = tap.run(unittest.TestSuite([Shaky("shaky")]), second_try, stalls)
         return good, len(Shaky.outcomes), out.getvalue()
 
     def test_one_failure_is_forgiven_and_told(self):
@@ -67,6 +67,28 @@ class SecondTry(unittest.TestCase):
 
     def test_two_are_not(self):
         self.assertEqual(self.run_shaky(AssertionError("slow"), AssertionError("slow"), None)[:2], (False, 1))
+
+    def test_more_are_while_the_machine_stands_still(self):
+        slow = AssertionError("slow")
+        for late, outcomes, expected in (
+                ([[], [0.3], [], [0.5, 0.2], [], [0.4]], [slow, slow, slow, None], (True, 0)),
+                ([[], [0.3], [], []], [slow, slow, None], (False, 1)),
+                ([[], [0.3]] * 4, [slow, slow, slow, slow, None], (False, 1)),
+                ([[0.3], []] * 2, [slow, slow, None], (False, 1))):
+            good, left, text = self.run_shaky(*outcomes, stalls=types.SimpleNamespace(take=iter([*late, [], []]).__next__))
+            self.assertEqual((good, left), expected, late)
+        self.assertIn("second try of Shaky.shaky: the first failed", text)
+        try:
+            tap.no_crossing(False, "a key in a log")
+        except AssertionError as error:
+            self.assertEqual(self.run_shaky(error, None, stalls=types.SimpleNamespace(take=lambda: [0.3]))[:2], (False, 1))
+
+    def test_a_stall_is_seen(self):
+        stalls = tap.Stalls()
+        time.sleep(0.1)
+        stalls.take()
+        stalls.LONG_S = -1  # every beat
+        self.assertTrue(stage.wait_for(stalls.take, 10, "a beat"))
 
     def test_none_is_where_it_is_not_wanted(self):
         self.assertEqual(self.run_shaky(AssertionError("slow"), None, second_try=False)[:2], (False, 1))
