@@ -27,13 +27,19 @@ class Greeting(SmokeCase):
         return caller
 
     def listen(self, callers, seconds, speak=True):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        """Until the greeting is over for everybody, half a second of silence behind it; at most `seconds`, if the machine does its part."""
+        end = time.monotonic() + seconds + stage.PATIENCE
+        while time.monotonic() < end and not all(self.over(caller) for caller in callers):
             for caller in callers:
                 if speak:
                     caller.send(SILENCE)
                 caller.pump()
             time.sleep(BEAT)
+
+    @staticmethod
+    def over(caller):
+        spoke = any(packet[5] != SILENCE for packet in caller.received)
+        return spoke and len(caller.received) > 25 and all(packet[5] == SILENCE for packet in caller.received[-25:])
 
     def heard(self, caller):
         """Numbers of the packets with the greeting, counted from the caller's first one."""
