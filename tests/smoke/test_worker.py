@@ -72,7 +72,10 @@ class WorkerCase(unittest.TestCase):
         stage.wait_for(socket.exists, 5, "the fake data plane's socket")
         self.worker = self.start("worker", stage.binary("voxlane-worker"), "--dataplane", socket, "--users", users or self.users(), "--name", "w1",
                                  "--log", "debug", *worker)
-        self.assertEqual(self.plane.wait(seconds + 20), 0)
+        try:
+            self.assertEqual(self.plane.wait(seconds + 20), 0)
+        except stage.StageError as error:
+            raise stage.StageError(f"{error}\nThe worker {'runs' if self.worker.running() else 'has ended'} and said:\n{self.worker.tail(40)}") from error
         statistics = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{self.stats_port}/stats", timeout=5).read())
         status = self.worker.stop()
         self.assertEqual(status, 0, self.worker.tail(60))
