@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "avx2.h"
 #include "base64_avx2.h"
 
 #define INVALID 0x80u
@@ -39,7 +40,7 @@ size_t vl_base64_encode(char *out, const void *bytes, size_t size)
 	const uint8_t *in = bytes;
 	char *start = out;
 
-	if (base64_has_avx2()) {
+	if (vl_has_avx2()) {
 		size_t used = base64_encode_avx2(out, in, size);
 
 		in += used;
@@ -70,7 +71,7 @@ size_t vl_base64_encode(char *out, const void *bytes, size_t size)
 static size_t decode_groups(const char *text, size_t len, uint8_t *out)
 {
 	const uint8_t *in = (const uint8_t *)text;
-	size_t used = base64_has_avx2() ? base64_decode_avx2(out, text, len) : 0;
+	size_t used = vl_has_avx2() ? base64_decode_avx2(out, text, len) : 0;
 
 	out += used / 4 * 3;
 	for (; len - used >= 4; used += 4, out += 3) {

@@ -5,16 +5,16 @@
  */
 #include "base64_avx2.h"
 
+#include "avx2.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
-
-#define AVX2 __attribute__((target("avx2")))
 
 /* The same 16 bytes in both halves; a shuffle works on each half by itself. */
 #define TWICE(...) _mm256_setr_epi8(__VA_ARGS__, __VA_ARGS__)
 
 /* 24 bytes, 12 in each half, to 32 numbers of six bits. */
-AVX2 static inline __m256i spread(const uint8_t *in)
+VL_AVX2 static inline __m256i spread(const uint8_t *in)
 {
 	__m256i bytes = _mm256_setr_m128i(_mm_loadu_si128((const __m128i *)in), _mm_loadu_si128((const __m128i *)(in + 12)));
 
@@ -28,7 +28,7 @@ AVX2 static inline __m256i spread(const uint8_t *in)
 }
 
 /* What to add to a number: by range, numbered 13 for 0..25, 0 for 26..51, then 1 and up for 52..63. */
-AVX2 static inline __m256i to_alphabet(__m256i numbers)
+VL_AVX2 static inline __m256i to_alphabet(__m256i numbers)
 {
 	const __m256i offsets = TWICE('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
 		'0' - 52, '0' - 52, '+' - 62, '/' - 63, 'A', 0, 0);
@@ -39,7 +39,7 @@ AVX2 static inline __m256i to_alphabet(__m256i numbers)
 	return _mm256_add_epi8(numbers, _mm256_shuffle_epi8(offsets, range));
 }
 
-AVX2 size_t base64_encode_avx2(char *out, const uint8_t *in, size_t size)
+VL_AVX2 size_t base64_encode_avx2(char *out, const uint8_t *in, size_t size)
 {
 	size_t used = 0;
 
@@ -50,7 +50,7 @@ AVX2 size_t base64_encode_avx2(char *out, const uint8_t *in, size_t size)
 }
 
 /* The numbers of 32 characters, or false when one is not of the alphabet. */
-AVX2 static inline bool from_alphabet(__m256i characters, __m256i *numbers)
+VL_AVX2 static inline bool from_alphabet(__m256i characters, __m256i *numbers)
 {
 	/* A character is of the alphabet when the bits that its two halves select have none in common. */
 	const __m256i low_bits =
@@ -70,7 +70,7 @@ AVX2 static inline bool from_alphabet(__m256i characters, __m256i *numbers)
 	return true;
 }
 
-AVX2 size_t base64_decode_avx2(uint8_t *out, const char *in, size_t len)
+VL_AVX2 size_t base64_decode_avx2(uint8_t *out, const char *in, size_t len)
 {
 	size_t used = 0;
 

@@ -4,19 +4,8 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Whether this processor can run the functions below. Any thread. */
-static inline bool base64_has_avx2(void)
-{
-#if defined(__x86_64__)
-	return __builtin_cpu_supports("avx2") != 0;
-#else
-	return false;
-#endif
-}
 
 /* Encode from the front of `size` bytes, 24 at a time, as far as it goes. Any thread. Returns the bytes used; 4/3 of it characters are written. */
 size_t base64_encode_avx2(char *out, const uint8_t *in, size_t size);

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "avx2.h"
+#include "resample_avx2.h"
+
 #define CHUNK	 1024u /* input samples filtered at once */
 #define TAPS_MAX 96u
 
@@ -21,18 +24,16 @@ struct filter {
 	uint32_t lead;	     /* of them before the output's own time */
 };
 
-typedef size_t (*filter_function)(const int16_t *z, size_t count, int16_t *out);
-
 struct vl_resampler {
 	struct filter filter;
-	filter_function run;
+	bool is_up, avx2;
 	uint32_t kept;		/* samples of `past` */
 	int16_t past[TAPS_MAX]; /* input that later outputs depend on */
 };
 
 /* 24 to 8 kHz, Q15; the last one makes it a multiple of a vector. No sum of products can leave 32 bits. */
 static const struct filter down = {.taps = 95, .step = 3, .lead = 47};
-static const int16_t down_taps[96] = {
+static const int16_t down_taps[RESAMPLE_DOWN_TAPS] = {
 	/* clang-format off */
 	3, 10, 10, -3, -19, -20, 2, 30, 36, 5, -42, -59, -18, 53, 89, 41,
 	-62, -127, -77, 64, 171, 128, -55, -222, -200, 30, 277, 296, 20, -334, -424, -104,
@@ -44,8 +45,8 @@ static const int16_t down_taps[96] = {
 };
 
 /* 8 to 16 kHz, Q14: the taps of the samples in the middle between two of the input. */
-static const struct filter up = {.taps = 32, .step = 1, .lead = 15};
-static const int16_t up_taps[32] = {
+static const struct filter up = {.taps = RESAMPLE_UP_TAPS, .step = 1, .lead = 15};
+static const int16_t up_taps[RESAMPLE_UP_TAPS] = {
 	/* clang-format off */
 	-12, 26, -45, 72, -109, 156, -218, 298, -400, 533, -710, 957, -1329, 1969, -3406, 10411,
 	10411, -3406, 1969, -1329, 957, -710, 533, -400, 298, -218, 156, -109, 72, -45, 26, -12,
@@ -57,60 +58,33 @@ static inline int16_t saturate(int32_t value)
 	return (int16_t)(value > INT16_MAX ? INT16_MAX : value < INT16_MIN ? INT16_MIN : value);
 }
 
-/* `z` has one sample more than `count`, so that the loop may have 96 taps. Returns the outputs. */
-__attribute__((always_inline)) static inline size_t run_down(const int16_t *z, size_t count, int16_t *out)
+/* `z` has one sample more than the outputs depend on, so that there may be 96 taps. */
+static void run_down(const int16_t *z, size_t outputs, int16_t *out, bool avx2)
 {
-	size_t n = 0;
-
-	for (size_t at = 0; at + down.taps <= count; at += down.step) {
+	for (size_t n = avx2 ? resample_down_avx2(z, outputs, down_taps, out) : 0; n < outputs; n++) {
 		int32_t sum = 1 << 14;
 
-		for (unsigned int k = 0; k < 96; k++)
-			sum += z[at + k] * down_taps[k];
-		out[n++] = saturate(sum >> 15);
+		for (unsigned int k = 0; k < RESAMPLE_DOWN_TAPS; k++)
+			sum += z[3 * n + k] * down_taps[k];
+		out[n] = saturate(sum >> 15);
 	}
-	return n;
 }
 
-__attribute__((always_inline)) static inline size_t run_up(const int16_t *z, size_t count, int16_t *out)
+static void run_up(const int16_t *z, size_t inputs, int16_t *out, bool avx2)
 {
-	size_t n = 0;
-
-	for (size_t at = 0; at + up.taps <= count; at += up.step) {
+	for (size_t n = avx2 ? resample_up_avx2(z, inputs, up_taps, up.lead, out) : 0; n < inputs; n++) {
 		int32_t sum = 1 << 13;
 
-		for (unsigned int k = 0; k < 32; k++)
-			sum += z[at + k] * up_taps[k];
-		out[n++] = z[at + up.lead];
-		out[n++] = saturate(sum >> 14);
+		for (unsigned int k = 0; k < RESAMPLE_UP_TAPS; k++)
+			sum += z[n + k] * up_taps[k];
+		out[2 * n] = z[n + up.lead];
+		out[2 * n + 1] = saturate(sum >> 14);
 	}
-	return n;
-}
-
-/* The same code for every processor and for those with AVX2: whole numbers, so both give the same samples. */
-static size_t down_any(const int16_t *z, size_t count, int16_t *out)
-{
-	return run_down(z, count, out);
-}
-
-static size_t up_any(const int16_t *z, size_t count, int16_t *out)
-{
-	return run_up(z, count, out);
-}
-
-__attribute__((target("avx2"))) static size_t down_avx2(const int16_t *z, size_t count, int16_t *out)
-{
-	return run_down(z, count, out);
-}
-
-__attribute__((target("avx2"))) static size_t up_avx2(const int16_t *z, size_t count, int16_t *out)
-{
-	return run_up(z, count, out);
 }
 
 struct vl_resampler *vl_resampler_new(uint32_t rate_in, uint32_t rate_out)
 {
-	return vl_resampler_new_for(rate_in, rate_out, __builtin_cpu_supports("avx2") != 0);
+	return vl_resampler_new_for(rate_in, rate_out, vl_has_avx2());
 }
 
 struct vl_resampler *vl_resampler_new_for(uint32_t rate_in, uint32_t rate_out, bool avx2)
@@ -126,10 +100,8 @@ struct vl_resampler *vl_resampler_new_for(uint32_t rate_in, uint32_t rate_out, b
 	if (resampler == NULL)
 		return NULL;
 	resampler->filter = is_up ? up : down;
-	if (is_up)
-		resampler->run = avx2 ? up_avx2 : up_any;
-	else
-		resampler->run = avx2 ? down_avx2 : down_any;
+	resampler->is_up = is_up;
+	resampler->avx2 = avx2;
 	vl_resampler_reset(resampler);
 	return resampler;
 }
@@ -160,10 +132,14 @@ size_t vl_resampler_process(struct vl_resampler *resampler, const int16_t *sampl
 		memcpy(z + resampler->kept, samples, chunk * sizeof(*z));
 		z[have] = 0;
 		if (have >= filter->taps) {
-			size_t size = resampler->run(z, have, out + written);
+			size_t n = (have - filter->taps) / filter->step + 1;
 
-			written += size;
-			used = filter->step == 1 ? size / 2 : size * filter->step;
+			if (resampler->is_up)
+				run_up(z, n, out + written, resampler->avx2);
+			else
+				run_down(z, n, out + written, resampler->avx2);
+			written += resampler->is_up ? 2 * n : n;
+			used = n * filter->step;
 		}
 		resampler->kept = (uint32_t)(have - used);
 		memcpy(resampler->past, z + used, resampler->kept * sizeof(*z));

@@ -71,6 +71,43 @@ START_TEST(test_g711_every_sample_is_near)
 }
 END_TEST
 
+/* One at a time is spandsp's arithmetic, many at once that of vectors: every sample and every code gives the same, in blocks of any length. */
+START_TEST(test_g711_blocks_are_as_single_samples)
+{
+	static const enum vl_g711_law laws[] = {VL_G711_PCMU, VL_G711_PCMA};
+	static int16_t samples[65536], decoded[65536];
+	static uint8_t codes[65536];
+
+	for (size_t i = 0; i < 65536; i++)
+		samples[i] = (int16_t)(i * 40503u); /* each once, in no order */
+	for (size_t l = 0; l < 2; l++) {
+		for (size_t at = 0, n = 1; at < 65536; at += n, n = n % 97 + 1) {
+			n = n < 65536 - at ? n : 65536 - at;
+			vl_g711_encode(laws[l], samples + at, codes + at, n);
+			vl_g711_decode(laws[l], codes + at, decoded + at, n);
+		}
+		for (size_t i = 0; i < 65536; i++) {
+			uint8_t code;
+			int16_t sample;
+
+			vl_g711_encode(laws[l], &samples[i], &code, 1);
+			ck_assert_msg(code == codes[i], "law %d: %d gives %#x, alone %#x", laws[l], samples[i], codes[i], code);
+			vl_g711_decode(laws[l], &code, &sample, 1);
+			ck_assert_int_eq(sample, decoded[i]);
+		}
+		for (size_t i = 0; i < 256; i++)
+			codes[i] = (uint8_t)i;
+		vl_g711_decode(laws[l], codes, decoded, 256);
+		for (size_t i = 0; i < 256; i++) {
+			int16_t sample;
+
+			vl_g711_decode(laws[l], &codes[i], &sample, 1);
+			ck_assert_int_eq(sample, decoded[i]);
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_g711_tone_quality)
 {
 	static const enum vl_g711_law laws[] = {VL_G711_PCMU, VL_G711_PCMA};
@@ -96,7 +133,8 @@ int main(void)
 {
 	Suite *suite = suite_create("g711");
 
-	unit_add(suite, "codes", test_g711_table_values, test_g711_codes_survive, test_g711_every_sample_is_near);
+	unit_add(suite, "codes", test_g711_table_values, test_g711_codes_survive, test_g711_every_sample_is_near,
+		test_g711_blocks_are_as_single_samples);
 	unit_add(suite, "quality", test_g711_tone_quality);
 	return unit_run(suite);
 }
