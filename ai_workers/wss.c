@@ -261,6 +261,13 @@ struct wss_connection *wss_dial(struct wss *wss, const struct wss_config *config
 	return c;
 }
 
+/* libwebsockets looks at its timers only when one of its sockets has something: a mute one would stay. LWS_TO_KILL_ASYNC: at once. */
+static void end_within(struct wss_connection *c, int seconds)
+{
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, seconds);
+	lws_cancel_service(c->wss->context);
+}
+
 void wss_release(struct wss_connection *c, bool graceful)
 {
 	if (c == NULL)
@@ -270,7 +277,7 @@ void wss_release(struct wss_connection *c, bool graceful)
 	if (graceful && c->open)
 		wss_close(c);
 	else
-		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		end_within(c, LWS_TO_KILL_ASYNC);
 }
 
 bool wss_is_connected(const struct wss_connection *c)
@@ -287,7 +294,7 @@ void wss_close(struct wss_connection *c)
 {
 	c->close_wanted = true;
 	/* A socket that never becomes writable again must not keep the connection for ever. */
-	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, CLOSE_S);
+	end_within(c, CLOSE_S);
 	lws_callback_on_writable(c->wsi);
 }
 
@@ -321,7 +328,7 @@ int wss_send(struct wss_connection *c, char *text, size_t len)
 	if (wss_write_frame(c, WEBSOCKET_TEXT, (uint8_t *)text, len) == 0)
 		return 0;
 	c->close_wanted = true; /* nothing more is clear to be sent */
-	lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+	end_within(c, LWS_TO_KILL_ASYNC);
 	return -EPIPE;
 }
 

@@ -326,6 +326,9 @@ int wss_connected(struct wss_connection *c, struct lws *wsi)
 {
 	unsigned int ms = USER_TIMEOUT_MS;
 
+	/* Its end was asked for while it was dialled; libwebsockets has forgotten that timer with the dial's own. */
+	if (c->owner == NULL)
+		return -1;
 	c->wsi = wsi;
 	/* Sent data that nobody acknowledges means that the path is dead; without this TCP would try for a quarter of an hour. */
 	setsockopt(lws_get_socket_fd(wsi), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
