@@ -5,10 +5,11 @@
 CPU is that of the worker's loop thread alone (/proc/PID/schedstat), divided by the seconds of talk: "thousandths of a core per call". The kernel counts the
 emulator's half of loopback TCP to whoever sends, so it is in it. Where calls, emulator and worker together want more than the machine has, all of them run with
 slow_time.so: their clocks and their waits are N times slower, so a second of talk has N seconds of machine. The worker is then held to 1/N of a core
-(SCHED_DEADLINE), what one core of its own would be. As root, and with Debian's linux-perf for system calls and for the time in parts; without, those are left out.
+(SCHED_DEADLINE), what one core of its own would be, and emulator and callers go before everything else on the machine (SCHED_FIFO), as machines of their own would.
+As root, and with Debian's linux-perf for system calls and for the time in parts; without, those are left out.
 
-usage: bench_worker.py [--json FILE] [PART...]     PART: counts speaking messages setups memory parts copies, or one run as CALLS[:MESSAGE_MS[:SPEAKING[:SLOW[:0]]]], the last 0
-for a worker that may take all of the machine"""
+usage: bench_worker.py [--json FILE] [PART...]     PART: slowing counts minute speaking messages setups memory parts copies, or one run as
+CALLS[:MESSAGE_MS[:SPEAKING[:SLOW[:CORES[:SECONDS]]]]], CORES the share of the worker in slowed time, 0 for all it can get"""
 
 import argparse
 import atexit
@@ -33,9 +34,10 @@ import stage  # noqa: E402  pylint: disable=wrong-import-position
 
 KEY = "BENCH-KEY-0123456789"
 WINDOW_S = 10  # of talk, a whole cycle of question and answer
-PERIOD_NS = 4_000_000  # of the worker's share of a core
+SLOW = 4  # of the runs that are compared with each other
+SLICE_NS = 2_000_000  # what the worker gets at once of its share of a core: below its ticks of 5 ms, and not so little that each slice begins with cold caches
 TICKS = os.sysconf("SC_CLK_TCK")
-PARTS = ("counts", "speaking", "messages", "setups", "memory", "parts", "copies")
+PARTS = ("slowing", "counts", "minute", "speaking", "messages", "setups", "memory", "parts", "copies")
 SYSTEM_CALLS = ("epoll_pwait", "epoll_wait", "epoll_ctl", "read", "write", "recvfrom", "sendto")
 
 # Which part of the work a source file of the tree does; what is not here is the calls' own logic.
@@ -64,6 +66,15 @@ def resident_kb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")).group(1))
 
 
+def schedule(process, *policy):
+    """Another class of scheduling for a program. Says so when that is not possible: then the neighbours are in the numbers."""
+    if shutil.which("chrt") is None:
+        return
+    done = subprocess.run(["chrt", *policy, str(process.pid)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{process.name} is scheduled as any other program: {done.stderr.strip()}")
+
+
 def has_perf():
     return shutil.which("perf") is not None and os.geteuid() == 0
 
@@ -71,7 +82,7 @@ def has_perf():
 class Run:
     """One worker with its calls. Everything is stopped by close()."""
 
-    def __init__(self, calls, message_ms=40, speaking=100, slow=None, mute=False, copies=False, share=True):
+    def __init__(self, calls, message_ms=40, speaking=100, slow=None, mute=False, copies=False, cores=1):
         self.calls, self.slow, self.speaking = calls, slow or slow_for(calls), speaking
         self.cleanup = stage.Cleanup()
         atexit.register(self.close)
@@ -83,7 +94,7 @@ class Run:
         os.chmod(self.counts, 0o666)
         ca, cert, key = stage.make_authority(self.directory)
         port = self._start_emulator(cert, key)
-        self.worker = self._start_worker(ca, port, message_ms, copies, share)
+        self.worker = self._start_worker(ca, port, message_ms, copies, cores)
         if not self.worker.running():
             raise stage.StageError(f"the worker ended with {self.worker.popen.returncode}: {self.worker.tail()}")
         self.idle_kb = resident_kb(self.worker.pid)
@@ -93,6 +104,8 @@ class Run:
     def _start(self, name, *command, environment=None, stdout=None):
         process = stage.Process(name, command, self.directory / f"{name}.log", environment={**self.environment, **(environment or {})}, stdout=stdout)
         self.cleanup.add(name, process.stop)
+        if name != "worker" and self.slow > 1:
+            schedule(process, "-a", "-f", "-p", "10")
         return process
 
     def _start_emulator(self, cert, key):
@@ -101,7 +114,7 @@ class Run:
         emulator = self._start("emulator", stage.binary("gemini-emulator"), "--cert", cert, "--key", key, "--api-key", f"{KEY}=bench", "--seed", 1, *how)
         return int(emulator.wait_log(r"listening on port (\d+)", 30)[0].group(1))
 
-    def _start_worker(self, ca, port, message_ms, copies, share):
+    def _start_worker(self, ca, port, message_ms, copies, cores):
         user = {"name": "bench", "api_key": KEY}
         if self.speaking == 100:
             user["greeting"] = "Tell a long story."
@@ -114,11 +127,9 @@ class Run:
         worker = self._start("worker", stage.binary("voxlane-worker"), "--dataplane", self.directory / "workers.sock", "--users", users, "--capacity", 4000,
                              "--message-ms", message_ms, "--log", "error", environment=environment)
         time.sleep(1 + 0.2 * self.slow)
-        if share and self.slow > 1 and shutil.which("chrt"):
-            done = subprocess.run(["chrt", "-R", "-d", "-T", str(PERIOD_NS // self.slow), "-D", str(PERIOD_NS), "-P", str(PERIOD_NS), "-p", "0", str(worker.pid)],
-                                  capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"the worker has a whole core, not 1/{self.slow} of it: {done.stderr.strip()}")
+        if 0 < cores < self.slow:
+            slice_ns, period_ns = str(SLICE_NS * cores), str(SLICE_NS * self.slow)
+            schedule(worker, "-R", "-d", "-T", slice_ns, "-D", period_ns, "-P", period_ns, "-p", "0")
         return worker
 
     def _start_calls(self, mute):
@@ -185,14 +196,14 @@ class Table:
             pathlib.Path(self.path).write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(table, calls, message_ms=40, speaking=100, slow=None, share=True):
-    """One run: CPU, system calls, memory, the loop, and what the callers heard."""
-    run = Run(calls, message_ms, speaking, slow, share=share)
+def measure(table, calls, message_ms=40, speaking=100, slow=None, cores=1, seconds=WINDOW_S):
+    """One run: CPU, system calls, memory, the loop, and what the callers heard from the first word on."""
+    run = Run(calls, message_ms, speaking, slow, cores=cores)
     try:
         run.wait_ready()
         run.talk(5)
         pid, begin, (user, system), start = run.worker.pid, cpu_ns(run.worker.pid), user_system(run.worker.pid), time.monotonic()
-        counted = perf_stat(pid, WINDOW_S * run.slow)
+        counted = perf_stat(pid, seconds * run.slow)
         used, now, took = cpu_ns(pid) - begin, user_system(pid), (time.monotonic() - start) / run.slow
         resident = resident_kb(pid)
         report = run.end()
@@ -202,7 +213,7 @@ def measure(table, calls, message_ms=40, speaking=100, slow=None, share=True):
     finally:
         run.close()
     worker, talked = report["worker"], calls * took
-    name = f"{calls} calls, {message_ms} ms, model speaks {speaking} %" + (f", time 1/{run.slow}" if run.slow > 1 else "") + ("" if share else ", any core")
+    name = f"{calls} calls, {message_ms} ms, model speaks {speaking} %" + (f", time 1/{run.slow}" if run.slow > 1 else "") + ("" if cores == 1 else f", {cores or 'all'} cores")
     table.add(f"{name}: core", used / 1e7 / took, "%")
     table.add(f"{name}: per call", used / 1e7 / talked * 1000, "thousandths of % of a core")
     if now[0] + now[1] > user + system:
@@ -236,20 +247,24 @@ def measure_setups(table, calls=500):
 
 
 def measure_memory(table, calls=2000):
-    """Resident memory with many calls. The model speaks to all; callers are mute, for a machine of two cores has no time for both."""
-    run = Run(calls, slow=5, mute=True, share=False)
+    """Resident memory with many calls in full duplex, after a whole cycle of question and answer. The worker has two cores' worth: 2,000 calls need more than one."""
+    run = Run(calls, speaking=40, slow=2 * SLOW, cores=2)
     try:
         run.wait_ready()
-        run.talk(3)
+        run.talk(WINDOW_S)
         kb = resident_kb(run.worker.pid)
+        peak = pathlib.Path(f"/proc/{run.worker.pid}/status").read_text(encoding="ascii")
         shared = pathlib.Path(f"/proc/{run.worker.pid}/smaps_rollup").read_text(encoding="ascii")
         report = run.end()
     finally:
         run.close()
     table.add(f"{calls} calls: memory of the worker, everything, per call", kb / calls, "KB")
+    table.add(f"{calls} calls: the most it ever was, per call", int(re.search(r"VmHWM:\s+(\d+)", peak).group(1)) / calls, "KB")
     table.add(f"{calls} calls: memory per call beyond the idle worker", (kb - run.idle_kb) / calls, "KB")
     table.add(f"{calls} calls: of it nobody else's", int(re.search(r"Private_Dirty:\s+(\d+)", shared).group(1)) / calls, "KB")
-    table.add(f"{calls} calls: frames missing at the callers", sum(c["underruns"] for c in report["calls"]), "frames")
+    table.add(f"{calls} calls: frames missing at the callers", sum(c["underruns"] + c["overruns"] for c in report["calls"]), "frames")
+    table.add(f"{calls} calls: frames heard per call", sum(c["frames"] for c in report["calls"]) / calls, "frames")
+    table.add(f"{calls} calls: connections that failed", report["worker"]["sockets_failed"], "connections")
 
 
 def symbols():
@@ -327,14 +342,20 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
     table = Table(options.json)
     for part in options.parts or PARTS:
-        if part == "counts":
-            for calls in (10, 100, 500, 1000):
-                measure(table, calls)
+        if part == "slowing":
+            for slow in (1, 2, 5):
+                measure(table, 50, speaking=40, slow=slow)
+        elif part == "counts":
+            for calls in (10, 100, 250, 500, 750, 1000):
+                measure(table, calls, speaking=40, slow=SLOW, seconds=2 * WINDOW_S)
+        elif part == "minute":
+            measure(table, 1000, speaking=40, slow=SLOW, seconds=60)
         elif part == "speaking":
-            measure(table, 100, speaking=40)
+            for calls in (100, 500):
+                measure(table, calls, slow=SLOW)
         elif part == "messages":
             for message_ms in (20, 100):
-                measure(table, 100, message_ms)
+                measure(table, 100, message_ms, slow=SLOW)
         elif part == "setups":
             measure_setups(table)
         elif part == "memory":
