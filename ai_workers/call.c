@@ -111,18 +111,28 @@ void call_lost(struct call *call, uint16_t code, int http_status, const char *re
 		now_ms);
 }
 
-/* The service, or the path to it, is dead although the socket is open: it may not have heard the caller since `since_ms`. */
-static void give_up(struct call *call, const char *reason, uint64_t since_ms, uint64_t now_ms)
+/* The path to the service was dead: it may not have heard the caller since `since_ms`, so what he has said since is sent again. */
+static void lost_unheard(struct call *call, struct session_event *event, uint64_t since_ms, uint64_t now_ms)
 {
-	struct session_event event = {
-		.type = SESSION_LOST, .code = 1006, .dropped = true, .silent = call->urgent_ms != 0, .reason = reason};
 	uint64_t again_ms = uplink_send_again(&call->uplink, &call->worker->stats);
 
+	event->silent = call->urgent_ms != 0;
 	call->gap_ms = since_ms;
-	call_let_go(call, false);
-	lost(call, &event, now_ms);
+	if (event->dropped)
+		call_let_go(call, false);
+	else
+		forget_connection(call);
+	lost(call, event, now_ms);
 	if (again_ms != 0)
 		call_resume_again(call, again_ms);
+}
+
+/* The service, or the path to it, is dead although the socket is open. */
+static void give_up(struct call *call, const char *reason, uint64_t since_ms, uint64_t now_ms)
+{
+	struct session_event event = {.type = SESSION_LOST, .code = 1006, .dropped = true, .reason = reason};
+
+	lost_unheard(call, &event, since_ms, now_ms);
 }
 
 /* Returns why it did not work, or NULL. The service's name is resolved. */
@@ -277,17 +287,22 @@ static void on_opened(void *owner)
 	call_step(call, &(struct session_event){.type = SESSION_UPGRADED}, vl_clock_ms());
 }
 
-static void on_lost(void *owner, uint16_t code, int http_status, const char *reason)
+static void on_lost(void *owner, uint16_t code, int http_status, bool dead, const char *reason)
 {
 	struct call *call = owner;
+	struct session_event event = {.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason};
 	uint64_t now_ms = vl_clock_ms();
 
+	if (dead && call->session.state == SESSION_READY) {
+		lost_unheard(call, &event, call->heard_ms, now_ms);
+		return;
+	}
 	forget_connection(call);
 	if (http_status == 0 && dial_next_address(call, now_ms))
 		return;
 	if (call_credential_rejected(call, http_status, now_ms))
 		return;
-	call_lost(call, code, http_status, reason, now_ms);
+	lost(call, &event, now_ms);
 }
 
 /* Copy behind the headroom and send. */

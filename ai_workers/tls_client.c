@@ -37,6 +37,8 @@ static int bio_write(BIO *bio, const char *bytes, int len)
 	BIO_clear_retry_flags(bio);
 	if (sent < 0 && (errno == EAGAIN || errno == EINTR))
 		BIO_set_retry_write(bio);
+	else if (sent < 0)
+		tls->error = errno;
 	return (int)sent;
 }
 

@@ -15,6 +15,7 @@
 struct tls_client {
 	SSL *ssl;
 	int socket;
+	int error;	   /* errno of the last write that the socket has refused for good, or 0 */
 	const uint8_t *in; /* ciphertext that has come and is not read; whoever hands it in takes what is left away again */
 	size_t in_len;
 };

@@ -82,9 +82,21 @@ void wss_report_lost(struct wss_connection *c, int http_status)
 	if (http_status != 0)
 		snprintf(c->reason, sizeof(c->reason), "HTTP %d instead of a websocket", http_status);
 	else if (c->code == 1006 && c->reason[0] == '\0')
-		snprintf(c->reason, sizeof(c->reason), "the connection broke without a close");
+		snprintf(c->reason, sizeof(c->reason), "%s",
+			c->dead ? "nothing that was sent is acknowledged any more" : "the connection broke without a close");
 	if (owner != NULL)
-		c->wss->handler->lost(owner, c->code, http_status, c->reason);
+		c->wss->handler->lost(owner, c->code, http_status, c->dead, c->reason);
+}
+
+/* TCP_USER_TIMEOUT, or keepalive; who meets the socket's error first takes it: a write of ours, or nobody yet. */
+static bool has_timed_out(const struct wss_connection *c)
+{
+	socklen_t len = sizeof(int);
+	int error = c->tls.error;
+
+	if (error == 0 && getsockopt(lws_get_socket_fd(c->wsi), SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		return false;
+	return error == ETIMEDOUT;
 }
 
 static void free_connection(struct wss_connection *c)
@@ -115,6 +127,7 @@ static int on_connection(struct wss_connection *c, struct lws *wsi, enum lws_cal
 	case LWS_CALLBACK_RAW_WRITEABLE:
 		return wss_write_now(c);
 	case LWS_CALLBACK_RAW_CLOSE:
+		c->dead = has_timed_out(c);
 		tls_client_close(&c->tls, c->open);
 		wss_report_lost(c, 0);
 		return 0;

@@ -32,9 +32,9 @@ struct wss_handler {
 	void (*writable)(void *owner);
 	/*
 	 * The connection is gone, last call. `code` is the close code or 1006, `http_status` the answer to a refused upgrade or
-	 * 0.
+	 * 0. `dead`: nobody has acknowledged what was sent until TCP gave up (ETIMEDOUT); never after a reset or an end.
 	 */
-	void (*lost)(void *owner, uint16_t code, int http_status, const char *reason);
+	void (*lost)(void *owner, uint16_t code, int http_status, bool dead, const char *reason);
 };
 
 struct wss_config {

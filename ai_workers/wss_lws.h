@@ -45,6 +45,7 @@ struct wss_connection {
 	bool dialling;	/* inside wss_dial() */
 	bool destroyed; /* libwebsockets has let go of it inside wss_dial() */
 	bool secured, open, close_wanted, close_sent, ping_wanted;
+	bool dead; /* its end was ETIMEDOUT */
 	uint16_t code;
 	char reason[WSS_REASON_SIZE];
 	char accept[WEBSOCKET_ACCEPT_SIZE];

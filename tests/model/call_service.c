@@ -13,7 +13,8 @@
 #include "shared/base64.h"
 #include "shared/g711.h"
 
-#define BYTES_PER_MS 48u /* 24 kHz */
+#define TIMED_OUT_MS 8000u /* of data that nobody acknowledges, as set by wss_io.c */
+#define BYTES_PER_MS 48u   /* 24 kHz */
 
 struct call_world *world_now;
 
@@ -69,7 +70,17 @@ static void lose(struct call_world *w, uint16_t code, int http_status, const cha
 		w->locked_ms = w->now_ms + 200 + world_draw(w, 600);
 	}
 	link_is_gone(w);
-	call_wss_handler.lost(w->call, code, http_status, reason);
+	call_wss_handler.lost(w->call, code, http_status, false, reason);
+}
+
+/* Of some connections TCP says that they are half open, the others are mute for ever. */
+static void time_out(struct call_world *w)
+{
+	world_trace(w, "lost: timed out");
+	w->locked = w->conversation;
+	w->locked_ms = w->now_ms + 200;
+	link_is_gone(w);
+	call_wss_handler.lost(w->call, 1006, 0, true, "");
 }
 
 static void check_alive(struct call_world *w, const struct wss_connection *connection)
@@ -553,6 +564,8 @@ static void break_link(struct call_world *w)
 	} else if (is_due(&w->half_open_ms, w->now_ms)) {
 		world_trace(w, "half open");
 		w->dead = true;
+		if (w->connections % 2 == 0)
+			w->half_open_ms = w->now_ms + TIMED_OUT_MS;
 	}
 }
 
@@ -562,6 +575,8 @@ static void run_session(struct call_world *w)
 
 	if (!w->dead)
 		break_link(w);
+	else if (is_due(&w->half_open_ms, w->now_ms))
+		time_out(w);
 	if (w->link != LINK_READY || w->dead)
 		return;
 	if (is_due(&w->handle_ms, w->now_ms)) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One call of a worker with a websocket and an endpoint that only write down what is asked of them. */
+#include "../../shared/clock.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -500,6 +501,32 @@ START_TEST(test_call_half_open)
 }
 END_TEST
 
+/* TCP has noticed it first: the same. What ends in any other way has heard what was sent, as far as anybody knows. */
+START_TEST(test_call_path_dies)
+{
+	uint64_t heard;
+
+	for (int dead = 0; dead < 2; dead++) {
+		if (dead) {
+			end();
+			begin();
+		}
+		ready();
+		message("{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}");
+		clear = true;
+		say();
+		heard = call->heard_ms = vl_clock_ms() - 9000;
+		call_wss_handler.lost(call, 1006, 0, dead, "no");
+		ck_assert_uint_eq(call->uplink.queue.len, dead ? 8000 : 0);
+		ck_assert_uint_eq(call->uplink.unheard_ms, 0);
+		if (dead)
+			ck_assert_uint_eq(call->gap_ms, heard);
+		else
+			ck_assert_uint_ge(call->gap_ms, heard + 9000);
+	}
+}
+END_TEST
+
 /* A service that only takes its time, or a path that brings its pong, is not given up; a loss that is no silence repeats nothing. */
 START_TEST(test_call_slow_is_not_dead)
 {
@@ -700,7 +727,7 @@ START_TEST(test_call_token_refused)
 	start();
 	ck_assert_uint_eq(dials, 1);
 	issued_ms = 0;
-	call_wss_handler.lost(call, 1006, 401, "no");
+	call_wss_handler.lost(call, 1006, 401, false, "no");
 	ck_assert_uint_eq(rejections, 1);
 	ck_assert_int_eq(call->session.state, SESSION_DIALLING);
 	ck_assert_uint_ne(call->credential_wait_ms, 0);
@@ -712,7 +739,7 @@ START_TEST(test_call_token_refused)
 	call_tick(call, now + 200);
 	ck_assert_uint_eq(dials, 2);
 	ck_assert_str_eq(shown, "Bearer t2");
-	call_wss_handler.lost(call, 1006, 401, "no");
+	call_wss_handler.lost(call, 1006, 401, false, "no");
 	ck_assert_uint_eq(rejections, 1);
 	ck_assert_int_eq(call->session.state, SESSION_FAILED);
 }
@@ -723,7 +750,7 @@ START_TEST(test_call_key_refused)
 {
 	start();
 	ck_assert_str_eq(shown, "12345678");
-	call_wss_handler.lost(call, 1006, 401, "no");
+	call_wss_handler.lost(call, 1006, 401, false, "no");
 	ck_assert_uint_eq(rejections, 0);
 	ck_assert_int_eq(call->session.state, SESSION_FAILED);
 }
@@ -737,10 +764,10 @@ int main(void)
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
 		test_call_stays_while_its_project_is_closed, test_call_over_its_quota_keeps_nothing,
 		test_call_many_outlive_a_closed_project, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
-		test_call_half_open, test_call_slow_is_not_dead, test_call_failed_start_moves_on, test_call_attach_ends_speech,
-		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_complete_answer_plays_on,
-		test_call_question_is_asked_again, test_call_reseeded, test_call_reseeded_with_functions,
-		test_call_lost_greeting_is_asked_again);
+		test_call_half_open, test_call_path_dies, test_call_slow_is_not_dead, test_call_failed_start_moves_on,
+		test_call_attach_ends_speech, test_call_reads_until_ready, test_call_cut_answer_goes_on,
+		test_call_complete_answer_plays_on, test_call_question_is_asked_again, test_call_reseeded,
+		test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
