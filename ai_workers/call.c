@@ -30,7 +30,7 @@
 #define SILENT_DEAD_MS	    60000u
 #define OWED_SILENT_MS	    5000u /* nothing heard for so long, */
 #define OWED_PING_MS	    2500u /* and an answer is overdue in so long: ping, */
-#define OWED_DEAD_MS	    2000u /* and without a sign of life for so long it is dead */
+#define OWED_DEAD_MS	    2000u /* and when nobody has even acknowledged it for so long, the path is dead */
 #define VOICE_TAIL_MS	    600u  /* behind the caller's voice: he may pause */
 #define PREFIX_PADDING_MS   20u	  /* voice detection for telephony: quick to start */
 #define SILENCE_DURATION_MS 500u  /* and a turn ends after half a second */
@@ -400,14 +400,17 @@ static void pump(struct call *call, uint64_t now_ms)
 	}
 }
 
-/* The caller waits: a model that is mute can be reminded, a dead connection must not keep him waiting for that. */
+/*
+ * The caller waits: a model that is mute can be reminded, a dead path must not keep him waiting for that. A pong tells nothing, the service sends some
+ * 30 s late; what it sends at once is TCP's acknowledgement of our ping.
+ */
 static void watch_owed(struct call *call, uint64_t now_ms)
 {
 	if (call->urgent_ms == 0) {
 		call->urgent_ms = now_ms;
 		wss_ping(call->connection);
-	} else if (now_ms - call->urgent_ms >= OWED_DEAD_MS) {
-		give_up(call, "the service owes an answer and is silent, also to a ping", call->heard_ms, now_ms);
+	} else if (now_ms - call->urgent_ms >= OWED_DEAD_MS && wss_unacknowledged_ms(call->connection) >= OWED_DEAD_MS) {
+		give_up(call, "the service owes an answer, and nothing that was sent is acknowledged", call->heard_ms, now_ms);
 	}
 }
 

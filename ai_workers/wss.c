@@ -351,6 +351,16 @@ void wss_ping(struct wss_connection *c)
 	lws_callback_on_writable(c->wsi);
 }
 
+uint32_t wss_unacknowledged_ms(const struct wss_connection *c)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (c->wsi == NULL || getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return 0;
+	return info.tcpi_unacked != 0 ? info.tcpi_last_ack_recv : 0;
+}
+
 void wss_read(struct wss_connection *c, bool wanted)
 {
 	lws_rx_flow_control(c->wsi, wanted ? 1 : 0);

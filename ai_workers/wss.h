@@ -98,5 +98,11 @@ int wss_send(struct wss_connection *connection, char *text, size_t len);
 /* Send a ping when the socket is next writable. Worker loop. */
 void wss_ping(struct wss_connection *connection);
 
+/*
+ * How long nobody on the other side's end of TCP has acknowledged anything, while something that was sent waits for it: milliseconds, 0 when all of it
+ * is acknowledged. The path is dead if it grows; a service that is slow acknowledges all the same (tcp(7), TCP_INFO). Worker loop.
+ */
+uint32_t wss_unacknowledged_ms(const struct wss_connection *connection);
+
 /* Stop or resume reading; TCP holds the service back. Worker loop. */
 void wss_read(struct wss_connection *connection, bool wanted);

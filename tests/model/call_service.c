@@ -169,6 +169,14 @@ void wss_ping(struct wss_connection *connection)
 	w->pong_ms = w->now_ms + (world_has(w, FAULT_LATE_PONG) ? 30000 : 40);
 }
 
+uint32_t wss_unacknowledged_ms(const struct wss_connection *connection)
+{
+	struct call_world *w = world_now;
+
+	check_alive(w, connection);
+	return w->dead && w->connections % 3 != 0 ? (uint32_t)(w->now_ms - w->dead_ms) : 0;
+}
+
 void wss_read(struct wss_connection *connection, bool wanted)
 {
 	check_alive(world_now, connection);
@@ -564,6 +572,7 @@ static void break_link(struct call_world *w)
 	} else if (is_due(&w->half_open_ms, w->now_ms)) {
 		world_trace(w, "half open");
 		w->dead = true;
+		w->dead_ms = w->now_ms;
 		if (w->connections % 2 == 0)
 			w->half_open_ms = w->now_ms + TIMED_OUT_MS;
 	}

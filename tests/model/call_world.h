@@ -91,8 +91,8 @@ struct call_world {
 	uint32_t connections, phase;
 	bool reading, write_wanted, dead; /* dead: half open */
 	uint64_t next_ms, gone_ms, pong_ms, full_ms, no_address_ms;
-	uint64_t life_ms, reset_ms, quota_ms, error_ms, half_open_ms, go_away_ms, phantom_ms, noise_ms, handle_ms, late_audio_ms,
-		over_ms;
+	uint64_t life_ms, reset_ms, quota_ms, error_ms, half_open_ms, dead_ms, go_away_ms, phantom_ms, noise_ms, handle_ms,
+		late_audio_ms, over_ms;
 
 	/* The service. */
 	uint32_t conversation, conversations, handles, locked;

@@ -21,7 +21,7 @@ static struct users users;
 static struct user user;
 static struct call *call;
 static uint64_t now;
-static unsigned int dials, dials_to_fail, closes, failures, reads, pings;
+static unsigned int dials, dials_to_fail, closes, failures, reads, pings, unacknowledged_ms;
 static unsigned int address;
 static bool read_wanted, connected, clear;
 static struct wss_config config;
@@ -92,6 +92,12 @@ void wss_ping(struct wss_connection *connection)
 {
 	(void)connection;
 	pings++;
+}
+
+uint32_t wss_unacknowledged_ms(const struct wss_connection *connection)
+{
+	(void)connection;
+	return unacknowledged_ms;
 }
 
 void wss_read(struct wss_connection *connection, bool wanted)
@@ -167,7 +173,7 @@ static void begin(void)
 	shown = token = trouble = NULL;
 	issued_ms = rejections = 0;
 	now = START_MS;
-	dials = dials_to_fail = closes = failures = reads = pings = address = 0;
+	dials = dials_to_fail = closes = failures = reads = pings = unacknowledged_ms = address = 0;
 	read_wanted = true;
 	connected = clear = false;
 	resumed_how[0] = '\0';
@@ -483,6 +489,7 @@ START_TEST(test_call_half_open)
 	wait_until(now + 1900);
 	ck_assert_uint_eq(pings, 1);
 	ck_assert_int_eq(call->session.state, SESSION_READY);
+	unacknowledged_ms = 6000;
 	wait_until(now + 200);
 	ck_assert_int_ne(call->session.state, SESSION_READY);
 	ck_assert_uint_eq(closes, 0);
@@ -545,6 +552,19 @@ START_TEST(test_call_slow_is_not_dead)
 	lose_connection();
 	ck_assert_uint_eq(call->uplink.queue.len, 0);
 	ck_assert_uint_eq(call->uplink.discarded, 0);
+}
+END_TEST
+
+/* The service sends some pongs half a minute late: while it acknowledges what is sent, the model is reminded and the connection kept. */
+START_TEST(test_call_late_pong_is_not_dead)
+{
+	ready();
+	clear = true;
+	say();
+	wait_until(now + SESSION_ANSWER_MS + 1000);
+	ck_assert_uint_eq(pings, 1);
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+	ck_assert_uint_eq(call->session.mute, 1);
 }
 END_TEST
 
@@ -764,10 +784,10 @@ int main(void)
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
 		test_call_stays_while_its_project_is_closed, test_call_over_its_quota_keeps_nothing,
 		test_call_many_outlive_a_closed_project, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
-		test_call_half_open, test_call_path_dies, test_call_slow_is_not_dead, test_call_failed_start_moves_on,
-		test_call_attach_ends_speech, test_call_reads_until_ready, test_call_cut_answer_goes_on,
-		test_call_complete_answer_plays_on, test_call_question_is_asked_again, test_call_reseeded,
-		test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
+		test_call_half_open, test_call_path_dies, test_call_slow_is_not_dead, test_call_late_pong_is_not_dead,
+		test_call_failed_start_moves_on, test_call_attach_ends_speech, test_call_reads_until_ready,
+		test_call_cut_answer_goes_on, test_call_complete_answer_plays_on, test_call_question_is_asked_again,
+		test_call_reseeded, test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);

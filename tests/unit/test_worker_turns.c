@@ -98,6 +98,12 @@ void wss_ping(struct wss_connection *connection)
 	(void)connection;
 }
 
+uint32_t wss_unacknowledged_ms(const struct wss_connection *connection)
+{
+	(void)connection;
+	return 0;
+}
+
 void wss_read(struct wss_connection *connection, bool wanted)
 {
 	(void)connection, (void)wanted;
