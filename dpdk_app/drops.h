@@ -51,7 +51,8 @@
 	X(TX_NO_BUFFER, "tx_no_buffer", "mempool empty when a frame was due")                                            \
 	X(TX_FULL, "tx_full", "transmit queue of the port full")                                                         \
 	X(TX_NO_NEIGHBOUR, "tx_no_neighbour", "beat without a packet: caller's port or next hop not known yet")          \
-	X(CONTROL_FULL, "control_full", "ring to or from the control thread full")
+	X(CONTROL_FULL, "control_full", "ring to or from the control thread full")                                       \
+	X(HANDOVER_FULL, "handover_full", "ring to the packet core that handles the flow full")
 
 enum drop_reason {
 	DROP_NONE = 0,

@@ -116,7 +116,7 @@ struct lcore *lcore_new(unsigned int index, unsigned int lcore_id, struct sessio
 	return lcore;
 }
 
-static void free_mbuf_ring(struct rte_ring *ring)
+void lcore_free_ring(struct rte_ring *ring)
 {
 	void *mbuf;
 
@@ -129,9 +129,10 @@ void lcore_free(struct lcore *lcore)
 {
 	if (lcore == NULL)
 		return;
-	free_mbuf_ring(lcore->to_control);
-	free_mbuf_ring(lcore->rx_again);
-	free_mbuf_ring(lcore->tx_direct);
+	lcore_free_ring(lcore->to_control);
+	lcore_free_ring(lcore->rx_again);
+	lcore_free_ring(lcore->tx_direct);
+	lcore_disconnect(lcore);
 	rte_ring_free(lcore->commands);
 	rte_free(lcore_private(lcore)->wheel);
 	rte_free(lcore->private);
@@ -280,7 +281,9 @@ static unsigned int take_ports(struct lcore *lcore)
 		/* As many as beats in a turn at most: behind by as much each way, neither starves the other. */
 		for (unsigned int burst = 0; burst < LCORE_BURSTS_A_TURN && count == LCORE_BURST; burst++) {
 			count = rte_eth_rx_burst(queue->port, queue->queue, mbufs, LCORE_BURST);
-			if (count > 0)
+			if (unlikely(private->handover.lcores != 0))
+				lcore_hand_over(lcore, mbufs, count, queue->port);
+			else if (count > 0)
 				lcore_receive(lcore, mbufs, count, queue->port);
 			total += count;
 		}
@@ -312,6 +315,8 @@ bool lcore_turn(struct lcore *lcore)
 	work = lcore_take_commands(lcore);
 	/* What control kept of a flow is older than anything of it that a port has now. */
 	work += take_control(lcore);
+	if (unlikely(private->handover.sources != 0))
+		work += lcore_take_handed(lcore);
 	work += take_ports(lcore);
 	work += lcore_drain_workers(lcore);
 	work += lcore_beat(lcore);

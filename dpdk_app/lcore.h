@@ -78,6 +78,7 @@ struct lcore_command {
 struct lcore_counters {
 	_Atomic uint64_t drops[DROP_COUNT];
 	_Atomic uint64_t received, transmitted; /* packets of the ports */
+	_Atomic uint64_t handed_over;		/* of those received, packets another lcore handles */
 	_Atomic uint64_t rtp, rtcp, delivered;	/* delivered: RTP payloads published to a worker */
 	_Atomic uint64_t frames;		/* playout packets built */
 	_Atomic uint64_t busy_tsc, total_tsc;	/* time in turns that found work, and all time */
@@ -143,6 +144,12 @@ int lcore_add_rx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
  * lcore. Control thread, before the loop runs. As lcore_add_rx_queue().
  */
 int lcore_add_rx_queues(struct lcore *lcore, uint16_t port, uint16_t queues, unsigned int lcores);
+/*
+ * Let every lcore that polls a queue hand each flow to the one lcore of `lcores` that a keyed hash of its addresses and ports names, for a
+ * port that does not keep a flow on one lcore or has fewer queues than there are lcores: see handover.h. Control thread, once, after the rx
+ * queues were added and before the loops run. The rings go with the lcores. Returns 0 or -errno; without this call nothing is handed over.
+ */
+int lcore_connect(struct lcore *const lcores[], unsigned int count, uint64_t seed);
 /* Transmit queue of this lcore on `port`; packets for a port without one are counted tx_full. Same rules. Returns 0 or -EINVAL. */
 int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
 /* Free it with every mbuf still in its rings. Control thread, after the loop has ended. NULL is legal. */

@@ -8,6 +8,7 @@
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
 
+#include "flow_hash.h"
 #include "lcore.h"
 #include "learn_limit.h"
 #include "wheel.h"
@@ -19,10 +20,20 @@
 #define LCORE_COMMANDS	    4096u
 
 _Static_assert(LCORE_BURST <= SESSION_LOOKUP_BURST, "one burst is one lookup");
+_Static_assert(LCORES_MAX <= 32, "lcores are bits of a word: lcore_handover.c");
 _Static_assert(WORKERS_MAX == 64, "worker slots are bits of a word");
 
 struct lcore_rx_queue {
 	uint16_t port, queue;
+};
+
+/* The way between lcores, where a port leaves it to us which of them handles a flow: lcore_handover.c. */
+struct lcore_handover {
+	unsigned int lcores;		   /* flows are spread over so many; 0: each is handled where it was received */
+	unsigned int sources;		   /* how many lcores hand over to this one */
+	struct rte_ring *from[LCORES_MAX]; /* the first `sources`: SP/SC of mbufs. Consumer and owner: this lcore */
+	struct rte_ring *to[LCORES_MAX];   /* by index; NULL: this lcore itself. Producer: this lcore */
+	struct flow_hash_secret secret;	   /* the same of all lcores */
 };
 
 /* Packets on their way to one port, sent together. */
@@ -43,6 +54,7 @@ struct lcore_private {
 
 	unsigned int rx_queue_count;
 	struct lcore_rx_queue rx_queues[LCORE_RX_QUEUES];
+	struct lcore_handover handover;
 	struct lcore_tx_port tx[PORTS_MAX];
 	uint64_t tx_ports; /* bits of ports with staged packets */
 
@@ -96,6 +108,21 @@ void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int c
 
 /* Handle a burst that the control thread sent back, because its flows are bound now; mbuf->port is below PORTS_MAX. Takes the mbufs. */
 void lcore_receive_again(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count);
+
+/* Handle a burst that other lcores received and handed over; mbuf->port is below PORTS_MAX. Takes the mbufs. */
+void lcore_receive_handed(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count);
+
+/* Hand a burst just received from `port` to the lcores that handle its flows; this lcore's part is handled at once. Takes the mbufs. */
+void lcore_hand_over(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port);
+
+/* Handle what other lcores handed over, a bounded number from each. Returns how many. */
+unsigned int lcore_take_handed(struct lcore *lcore);
+
+/* Free the rings to this lcore with what is in them. Control thread. */
+void lcore_disconnect(struct lcore *lcore);
+
+/* Free a ring of mbufs with what is in it. Control thread. NULL is legal. */
+void lcore_free_ring(struct rte_ring *ring);
 
 /* Make what was reserved in uplink rings visible, once per worker. */
 void lcore_publish(struct lcore *lcore);

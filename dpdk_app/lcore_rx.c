@@ -25,7 +25,8 @@ struct burst {
 	unsigned int flow_count, control_count, done_count;
 	const struct sources *sources;
 	uint16_t port;
-	bool again; /* sent back by the control thread: ports differ, and what is unknown now stays so */
+	bool stamped; /* mbuf->port says where each came from: they were received before */
+	bool again;   /* sent back by the control thread: what is unknown now stays so */
 };
 
 static enum drop_reason deliver(struct lcore *lcore, const uint8_t *payload, const struct packet *packet, struct session_ref ref)
@@ -161,7 +162,7 @@ static inline void sort_packet(struct lcore *lcore, struct burst *burst, struct 
 	enum drop_reason reason;
 
 	/* Not every driver says in the mbuf where it came from; the control thread wants to know. */
-	if (!burst->again)
+	if (!burst->stamped)
 		mbuf->port = burst->port;
 	if (unlikely(!put_back_tag(mbuf))) {
 		finish(lcore, burst, mbuf, DROP_ETH_VLAN);
@@ -286,21 +287,36 @@ static void receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int 
 	free_burst(burst->done, burst->done_count);
 }
 
+static inline void receive_new(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, struct burst *burst)
+{
+	burst->again = false;
+	/* Pairs with the control thread's release store of new ones. */
+	burst->sources = atomic_load_explicit(&lcore_private(lcore)->settings->sources, memory_order_acquire);
+	receive(lcore, mbufs, count, burst);
+}
+
 void lcore_receive(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port)
 {
 	struct burst burst;
 
 	burst.port = port;
-	burst.again = false;
-	/* Pairs with the control thread's release store of new ones. */
-	burst.sources = atomic_load_explicit(&lcore_private(lcore)->settings->sources, memory_order_acquire);
-	receive(lcore, mbufs, count, &burst);
+	burst.stamped = false;
+	receive_new(lcore, mbufs, count, &burst);
+}
+
+void lcore_receive_handed(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count)
+{
+	struct burst burst;
+
+	burst.stamped = true;
+	receive_new(lcore, mbufs, count, &burst);
 }
 
 void lcore_receive_again(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count)
 {
 	struct burst burst;
 
+	burst.stamped = true;
 	burst.again = true;
 	receive(lcore, mbufs, count, &burst);
 }

@@ -21,7 +21,7 @@
 
 #define MB		 (1024u * 1024u)
 #define POOL_CACHE	 256u
-#define LCORE_HOLDS	 (4u * 1024u) /* rings to and from control, bursts, staged packets */
+#define LCORE_HOLDS	 (5u * 1024u) /* rings to and from control, from other lcores, bursts, staged packets */
 #define CONTROL_HOLDS	 2048u	      /* packets that wait with their flow */
 #define MBUF_SIZE	 (sizeof(struct rte_mbuf) + RTE_MBUF_DEFAULT_BUF_SIZE + 192u) /* with the mempool's own header and trailer */
 #define FRAME_OVERHEAD	 (RTE_ETHER_HDR_LEN + 2 * 4u)
@@ -34,6 +34,9 @@
 
 /* Drivers whose rx queues are inputs of their own, or filled by somebody else's hash: each must be polled. */
 static const char *const every_queue[] = {"net_af_packet", "net_ring", "net_pcap"};
+
+/* Says it has RSS, but the kernel moves a flow to the queue that last sent to its far end (tun_flow_update()). */
+static const char moves_flows[] = "net_tap";
 
 uint32_t port_pool_count(const struct port_settings *settings, unsigned int ports)
 {
@@ -104,6 +107,7 @@ static void choose_queues(struct port *port, const struct rte_eth_dev_info *info
 	} else {
 		port->rx_queues = 1;
 	}
+	port->hand_over = wanted > 1 && (port->rx_queues < wanted || strcmp(port->driver, moves_flows) == 0);
 }
 
 static int configure(

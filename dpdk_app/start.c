@@ -206,6 +206,25 @@ static void stop_lcores(struct dataplane *dataplane)
 	dataplane->lcore_settings.expected = NULL;
 }
 
+static int connect_lcores(struct dataplane *dataplane)
+{
+	uint64_t seed;
+	int result;
+
+	if (!dataplane->port.hand_over)
+		return 0;
+	dataplane_random(&seed, sizeof(seed));
+	result = lcore_connect(dataplane->lcores, dataplane->lcore_count, seed);
+	if (result < 0) {
+		stop_lcores(dataplane);
+		return fail(dataplane, "no memory for the rings between %u packet lcores: %s", dataplane->lcore_count,
+			strerror(-result));
+	}
+	vl_log_info("port %u (%s) has %u rx queues for %u packet lcores or moves flows between them: lcores hand over by flow",
+		dataplane->port.id, dataplane->port.name, dataplane->port.rx_queues, dataplane->lcore_count);
+	return 0;
+}
+
 static int start_lcores(struct dataplane *dataplane)
 {
 	const struct config *config = dataplane->config;
@@ -254,7 +273,7 @@ static int start_lcores(struct dataplane *dataplane)
 		}
 		index++;
 	}
-	return 0;
+	return connect_lcores(dataplane);
 }
 
 static uint64_t last_heard_ms(void *context, struct session_ref session)

@@ -8,6 +8,7 @@
 /* Counters of one packet lcore: X(field of struct lcore_counters, "unit", "meaning") */
 #define TELEMETRY_LCORE_COUNTERS(X)                                                                                   \
 	X(received, "packets", "frames received from the port")                                                       \
+	X(handed_over, "packets", "of these, frames handed to the packet core that handles their flow")               \
 	X(transmitted, "packets", "frames given to the port")                                                         \
 	X(rtp, "packets", "RTP packets classified")                                                                   \
 	X(rtcp, "packets", "RTCP packets classified")                                                                 \

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "dpdk_app/flow_hash.h"
+#include "dpdk_app/handover.h"
 #include "dpdk_app/headers.h"
 #include "instructions.h"
 #include "lcore_bench.h"
@@ -176,6 +177,12 @@ static void hash(void)
 		instructions_sink += flow_hash(&secret, &packet_v4.key);
 }
 
+static void spread(void)
+{
+	for (unsigned int i = 0; i < RUNS; i++)
+		instructions_sink += (uint64_t)handover_lcore(&secret, frame_v4, len_v4, 7);
+}
+
 static void police(void)
 {
 	for (unsigned int i = 0; i < RUNS; i++) {
@@ -339,6 +346,7 @@ const struct instructions_case dataplane_cases[] = {
 	{"packet_classify, another's port", "packet", RUNS, NULL, classify_other},
 	{"packet_checksum_valid", "packet of 172 bytes", RUNS, NULL, checksum},
 	{"flow_hash", "key", RUNS, NULL, hash},
+	{"handover_lcore", "packet", RUNS, NULL, spread},
 	{"sources_find and sources_take", "packet", RUNS, NULL, police},
 	{"receive_admit and receive_account", "packet", RUNS, NULL, account},
 	{"session_table_lookup", "key of 32", SESSIONS, NULL, lookup},

@@ -116,8 +116,8 @@ class FakeWorker:
                 self.opened[message["open"]["session"]] = message["open"]
             elif "close" in message:
                 self.opened.pop(message["close"]["session"], None)
-        for ring in self.up:
-            self.heard += ring.take()
+        for number, ring in enumerate(self.up):
+            self.heard += [{**record, "ring": number} for record in ring.take()]
         return True
 
     def wait_open(self, session):
@@ -130,6 +130,10 @@ class FakeWorker:
     def audio(self, call):
         """Payloads heard of a call, in order of arrival."""
         return [r["payload"] for r in self.heard if r["type"] == AUDIO and (r["session"], r["generation"]) == (call["index"], call["generation"])]
+
+    def rings(self, call):
+        """Rings that a call's payloads came up: one for each packet lcore that handled it."""
+        return {r["ring"] for r in self.heard if r["type"] == AUDIO and (r["session"], r["generation"]) == (call["index"], call["generation"])}
 
     def close(self):
         self.link.close()

@@ -314,17 +314,24 @@ class DataPlane(SmokeCase):
         self.start(lcores={"sleep": True})
         worker = self.worker("w", "admin2")
         self.assertEqual(worker.welcome["lcores"], 3)
-        calls = [self.call(worker, "admin2", 18920 + 2 * n, 18920 + 2 * n, 100 + n) for n in range(6)]
+        calls = [self.call(worker, "admin2", 18920 + 2 * n, 18920 + 2 * n, 100 + n) for n in range(12)]
         usable = {opened["lcore"] for _, opened, _ in calls}
         self.talk({n: caller for n, (_, _, caller) in enumerate(calls)}, 0.5,
                   lambda number: [worker.speak(opened, tagged(0x50 + n, number)) for n, (_, opened, _) in enumerate(calls)])
-        stage.wait_for(lambda: worker.pump() and len(worker.heard) == 150, 2, "every packet")
+        stage.wait_for(lambda: worker.pump() and len(worker.heard) == 300, 2, "every packet")
         for n, (_, opened, caller) in enumerate(calls):
-            # A tap moves a flow from queue to queue, so its packets come up several rings: every one once, in whatever order.
+            # A tap moves a flow from queue to queue, which may put its packets in another order, but one lcore handles all of them.
+            self.assertEqual(len(worker.rings(opened)), 1)
             self.assertEqual(sorted(worker.audio(opened)), [tagged(n, number) for number in range(25)])
             self.wait_heard(caller, 0x50 + n)
             self.assertEqual({r[5][0] for r in caller.pump()} - {0xff}, {0x50 + n})
         print(f"# calls are sent by lcores {sorted(usable)} of 3", flush=True)
+        self.assertGreater(len(set.union(*(worker.rings(opened) for _, opened, _ in calls))), 1)
+        usage = stage.telemetry(s.prefix, "/voxlane/lcore/usage")
+        self.assertGreater(sum(one["handed_over"] for one in usage.values()), 0)
+        self.assertEqual(stage.telemetry(s.prefix, "/voxlane/drops")["handover_full"], 0)
+        print(f"# handled by lcores: {[one['rtp'] for one in usage.values()]} of "
+              f"{[one['received'] for one in usage.values()]} received", flush=True)
 
     def test_telemetry_answers_every_command(self):
         s = self.scene

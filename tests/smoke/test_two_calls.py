@@ -4,13 +4,13 @@
 the same with a data plane that matches packets by IP address alone."""
 
 import calls
-from harness import SmokeCase, main, measured, oracle, scene
+from harness import SmokeCase, main, measured, oracle, scene, stage
 
 ADMIN2_SSRC, AGENT4_SSRC = 1234567, 7654321
 
 
 class TwoCalls(SmokeCase):
-    def run_two(self, program):
+    def run_two(self, program, lcores="0,1"):
         """Both calls with real speech; returns the judge's checks."""
         s = self.scene
         said = {"admin2": scene.speech(s, "said-admin2.wav", scene.BOOK[0], trim=6), "agent4": scene.speech(s, "said-agent4.wav", scene.FRENCH, trim=6)}
@@ -18,7 +18,7 @@ class TwoCalls(SmokeCase):
                    "agent4": scene.speech(s, "answer-agent4.wav", scene.ENGLISH, rate=24000, trim=4)}
         people = [scene.User(name, answers=[answers[name]]) for name in ("admin2", "agent4")]
         s.start_emulator(people)
-        s.start_plane(program=program)
+        s.start_plane(program=program, lcores=lcores)
         # One worker for both: nothing but our own code keeps the calls apart.
         s.start_worker("worker-1", people)
         options = ("--start-delay-ms", 1500, "--pause-ms", 7000)
@@ -39,6 +39,16 @@ class TwoCalls(SmokeCase):
             interval = call.report["interarrival_us"]
             measured(f"RTP to {call.user}: interarrival p50 {interval['p50']} p99 {interval['p99']} max {interval['max']} µs, "
                      f"jitter {call.report['jitter_ms']:.3f} ms")
+
+    def test_each_hears_only_its_own_from_two_lcores(self):
+        """The same on two packet lcores, which hand over to each other what the tap gave to the wrong one."""
+        _, checks = self.run_two("voxlane-dataplane", lcores="0@0,1@0,2@1")
+        usage = stage.telemetry(self.scene.prefix, "/voxlane/lcore/usage")
+        print(f"# handled {[one['rtp'] for one in usage.values()]}, handed over {[one['handed_over'] for one in usage.values()]}, "
+              f"sent {[one['frames'] for one in usage.values()]}")
+        self.assertEqual(oracle.failed(checks), [])
+        self.assertTrue(all(one["frames"] > 0 for one in usage.values()), "an lcore sent nothing")
+        self.assertEqual(self.scene.drops()["handover_full"], 0)
 
     def test_judge_notices_binding_by_ip_alone(self):
         _, checks = self.run_two("voxlane-dataplane-ip-only")
