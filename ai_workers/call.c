@@ -123,8 +123,11 @@ static void lost_unheard(struct call *call, struct session_event *event, uint64_
 	else
 		forget_connection(call);
 	lost(call, event, now_ms);
-	if (again_ms != 0)
-		call_resume_again(call, again_ms);
+	if (again_ms == 0)
+		return;
+	call_resume_again(call, again_ms);
+	if (call->up_resampler != NULL)
+		vl_resampler_reset(call->up_resampler);
 }
 
 /* The service, or the path to it, is dead although the socket is open. */
