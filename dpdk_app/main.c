@@ -17,6 +17,7 @@
 
 #include "../shared/log.h"
 #include "control_loop.h"
+#include "interrupts.h"
 #include "start.h"
 
 static const char usage[] =
@@ -31,6 +32,9 @@ static const char usage[] =
 	"\n"
 	"example: voxlane-dataplane -l 0-1 --no-huge --no-shconf -m 512 --no-pci --vdev=net_tap0,iface=voxlane0 -- "
 	"--config voxlane.json\n";
+
+/* Its work at a port's close takes microseconds; a second is for a machine that stands still. */
+#define INTERRUPTS_TIMEOUT_MS 1000
 
 struct options {
 	const char *config;
@@ -222,7 +226,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	result = run(&dataplane);
-	rte_eal_cleanup();
+	if (interrupts_settle(INTERRUPTS_TIMEOUT_MS))
+		rte_eal_cleanup();
 	config_free(dataplane.config);
 	return result;
 }

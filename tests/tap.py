@@ -10,13 +10,20 @@ import traceback
 import unittest
 
 
-class Crossed(AssertionError):
-    """Audio or a key where it does not belong: no second try makes that good."""
+class Final(AssertionError):
+    """What no second try makes good."""
 
 
 def no_crossing(fine, text):
+    """No audio and no key is where it does not belong."""
     if not fine:
-        raise Crossed(text)
+        raise Final(text)
+
+
+def no_crash(reports):
+    """No process ended by a signal nobody sent, and no sanitizer said a word: however busy the machine is."""
+    if reports:
+        raise Final("; ".join(reports))
 
 
 def second_tries():
@@ -61,15 +68,15 @@ class TapResult(unittest.TestResult):
         super().__init__()
         self.number = 0
         self.reports = {}
-        self.crossed = set()
+        self.final = set()
 
     def _note(self, test, word, text=""):
         if self.reports.get(test, ("ok",))[0] == "ok":
             self.reports[test] = (word, text)
 
     def _look(self, test, err):
-        if issubclass(err[0], Crossed):
-            self.crossed.add(test)
+        if issubclass(err[0], Final):
+            self.final.add(test)
 
     def addSuccess(self, test):
         self._note(test, "ok")
@@ -137,7 +144,7 @@ def run(suite, second_try=False, stalls=None):
             test.run(result)
             late = stalls.take() if stalls else []
             # Once more in any case; and as long as the machine cannot be said to have done its part.
-            if result.passed(test) or not second_try or test in result.crossed or tried == (len(TRIES) if late else 2):
+            if result.passed(test) or not second_try or test in result.final or tried == (len(TRIES) if late else 2):
                 break
             result.explain(test)
             tried_again(name_of(test), tried, late)
@@ -159,7 +166,7 @@ def tried_again(name, tried=1, late=()):
 def main(suite, second_try=False):
     """
     `second_try`: of tests of time, which a busy machine can fail: a case that fails is run once more, and up to four times in all while the machine was seen
-    to stand still meanwhile. All of it is in the log. What crossed is never tried again.
+    to stand still meanwhile. All of it is in the log. What crossed or crashed is never tried again.
     """
     print(f"1..{suite.countTestCases()}", flush=True)
     second_try = second_try and second_tries()

@@ -104,11 +104,12 @@ class SecondTry(unittest.TestCase):
             self.assertTrue(tap.run(unittest.TestSuite([unittest.FunctionTestCase(late)]), second_try=True))
         self.assertEqual(outcomes, [])
 
-    def test_none_is_when_something_crossed(self):
-        try:
-            tap.no_crossing(False, "a key in a log")
-        except AssertionError as error:
-            self.assertEqual(self.run_shaky(error, None)[:2], (False, 1))
+    def test_none_is_when_something_crossed_or_crashed(self):
+        tap.no_crash([])
+        for check, *arguments in ((tap.no_crossing, False, "a key in a log"), (tap.no_crash, ["dataplane ended by signal 11"])):
+            with self.assertRaises(AssertionError) as raised:
+                check(*arguments)
+            self.assertEqual(self.run_shaky(raised.exception, None)[:2], (False, 1))
 
 
 class Instructions(unittest.TestCase):
