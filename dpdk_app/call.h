@@ -40,7 +40,7 @@ struct call {
 	uint32_t address_switches;
 	uint32_t send_ssrc; /* of our own stream; never the caller's */
 	uint8_t payload_type, event_payload_type;
-	uint8_t lcore;				/* packet lcore that owns its playout */
+	uint8_t lcore;				/* packet lcore that owns its playout: calls_give_lcore() */
 	uint8_t worker;				/* slot, CALL_NO_WORKER without one */
 	struct project *project;		/* it counts for; workers.c. NULL: none */
 	uint64_t created_ms, bound_ms, held_ms; /* held_ms: when hold last changed */
@@ -57,6 +57,7 @@ struct call {
 	struct tool_request *tools; /* functions its model asked for (tool_requests.h) */
 
 	/* calls.c only */
+	bool on_lcore; /* counted among the calls of its lcore */
 	UT_hash_handle by_uuid;
 	struct call *user_next, *user_prev;
 	struct calls_user *of_user;

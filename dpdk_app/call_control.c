@@ -325,7 +325,7 @@ struct call *call_control_begin(struct dataplane *dataplane, const struct call_r
 	call->port_unknown = call->signalled.port == trunk_of(dataplane, call)->default_port;
 	call->payload_type = request->payload_type;
 	call->event_payload_type = request->event_payload_type;
-	call->lcore = (uint8_t)(call->ref.index % dataplane->playout_lcores);
+	calls_give_lcore(dataplane->calls, call, dataplane->lcore_count);
 	if (!call->port_unknown)
 		call->send_to = call->signalled;
 	if (choose_local(dataplane, call, error) < 0)

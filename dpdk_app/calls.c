@@ -12,6 +12,7 @@
 
 #include <utlist.h>
 
+#include "../shared/channel.h"
 #include "tool_requests.h"
 
 struct calls_user {
@@ -27,6 +28,7 @@ struct calls_free_index {
 
 struct calls {
 	uint32_t max, count;
+	uint32_t of_lcore[VL_CHANNEL_LCORES_MAX]; /* calls that each packet lcore sends */
 	uint32_t quarantine_ms;
 	struct call **at;		/* by index */
 	uint32_t *generations;		/* last one given out, by index */
@@ -70,6 +72,8 @@ static void unlink_call(struct calls *calls, struct call *call)
 	}
 	calls->at[call->ref.index] = NULL;
 	calls->count--;
+	if (call->on_lcore)
+		calls->of_lcore[call->lcore]--;
 }
 
 void calls_free(struct calls *calls)
@@ -160,6 +164,19 @@ struct call *calls_add(struct calls *calls, const char *name, const uint8_t rand
 	DL_APPEND2(user->first, call, user_prev, user_next);
 	HASH_ADD(by_uuid, calls->by_uuid, uuid, CALL_UUID_SIZE - 1, call);
 	return call;
+}
+
+void calls_give_lcore(struct calls *calls, struct call *call, unsigned int lcores)
+{
+	uint8_t least = 0;
+
+	for (unsigned int i = 1; i < lcores; i++) {
+		if (calls->of_lcore[i] < calls->of_lcore[least])
+			least = (uint8_t)i;
+	}
+	call->lcore = least;
+	call->on_lcore = true;
+	calls->of_lcore[least]++;
 }
 
 void calls_remove(struct calls *calls, struct call *call, uint64_t now_ms)

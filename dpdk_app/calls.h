@@ -28,6 +28,12 @@ void calls_free(struct calls *calls);
  */
 struct call *calls_add(struct calls *calls, const char *user, const uint8_t random[16], uint64_t now_ms);
 
+/*
+ * Let a call just added be sent by that one of packet lcores 0 to lcores-1 that has the fewest calls, the first of several: whatever order
+ * calls end in, no lcore has more than its share for longer than it takes as many calls to begin. Once for a call.
+ */
+void calls_give_lcore(struct calls *calls, struct call *call, unsigned int lcores);
+
 /* Remove and free a call; its index rests from `now_ms` on. */
 void calls_remove(struct calls *calls, struct call *call, uint64_t now_ms);
 

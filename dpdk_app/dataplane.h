@@ -59,7 +59,6 @@ struct dataplane {
 	struct expected *expected;
 	struct lcore *lcores[LCORES_MAX];
 	unsigned int lcore_count;
-	unsigned int playout_lcores; /* the first of them, which have a transmit queue */
 
 	struct commands *commands;
 	struct calls *calls;

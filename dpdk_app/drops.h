@@ -52,7 +52,8 @@
 	X(TX_FULL, "tx_full", "transmit queue of the port full")                                                         \
 	X(TX_NO_NEIGHBOUR, "tx_no_neighbour", "beat without a packet: caller's port or next hop not known yet")          \
 	X(CONTROL_FULL, "control_full", "ring to or from the control thread full")                                       \
-	X(HANDOVER_FULL, "handover_full", "ring to the packet core that handles the flow full")
+	X(HANDOVER_FULL, "handover_full", "ring to the packet core that handles the flow full")                          \
+	X(SEND_OVER_FULL, "send_over_full", "ring to the packet core that has the transmit queue full")
 
 enum drop_reason {
 	DROP_NONE = 0,

@@ -133,6 +133,7 @@ void lcore_free(struct lcore *lcore)
 	lcore_free_ring(lcore->rx_again);
 	lcore_free_ring(lcore->tx_direct);
 	lcore_disconnect(lcore);
+	lcore_disconnect_transmit(lcore);
 	rte_ring_free(lcore->commands);
 	rte_free(lcore_private(lcore)->wheel);
 	rte_free(lcore->private);
@@ -320,6 +321,8 @@ bool lcore_turn(struct lcore *lcore)
 	work += take_ports(lcore);
 	work += lcore_drain_workers(lcore);
 	work += lcore_beat(lcore);
+	if (unlikely(private->transmit.sources != 0))
+		work += lcore_take_sent_over(lcore);
 	lcore_flush(lcore);
 	rte_rcu_qsbr_quiescent(session_table_qsbr(lcore->table), lcore->index);
 	return work > 0;
@@ -333,7 +336,7 @@ static uint64_t sleep_us(const struct lcore_private *private)
 	uint64_t us;
 
 	if (next == UINT64_MAX)
-		return SLEEP_EMPTY_US;
+		return lcore_sends_for_others(private, now) ? SLEEP_CALLS_US : SLEEP_EMPTY_US;
 	us = next > now ? lcore_scale(next - now, private->us_scale) : 0;
 	us = us > SLEEP_WAKE_US ? us - SLEEP_WAKE_US : 0;
 	return us < SLEEP_CALLS_US ? us : SLEEP_CALLS_US;

@@ -81,6 +81,7 @@ struct lcore_counters {
 	_Atomic uint64_t handed_over;		/* of those received, packets another lcore handles */
 	_Atomic uint64_t rtp, rtcp, delivered;	/* delivered: RTP payloads published to a worker */
 	_Atomic uint64_t frames;		/* playout packets built */
+	_Atomic uint64_t sent_over;		/* packets another lcore transmits, because it has the queue */
 	_Atomic uint64_t busy_tsc, total_tsc;	/* time in turns that found work, and all time */
 	_Atomic uint64_t late_beats;		/* beats more than 1 ms behind their time */
 	_Atomic uint64_t skipped_beats;		/* beats that were not sent, the voice later: see lcore_tx.c and wheel.h */
@@ -150,8 +151,17 @@ int lcore_add_rx_queues(struct lcore *lcore, uint16_t port, uint16_t queues, uns
  * queues were added and before the loops run. The rings go with the lcores. Returns 0 or -errno; without this call nothing is handed over.
  */
 int lcore_connect(struct lcore *const lcores[], unsigned int count, uint64_t seed);
-/* Transmit queue of this lcore on `port`; packets for a port without one are counted tx_full. Same rules. Returns 0 or -EINVAL. */
+/*
+ * Transmit queue of this lcore on `port`; packets for a port without one, or a way to one, are counted tx_full. Same rules. Returns 0 or
+ * -EINVAL.
+ */
 int lcore_set_tx_queue(struct lcore *lcore, uint16_t port, uint16_t queue);
+/*
+ * Let every lcore of `lcores` without a transmit queue on `port` hand what it sends there to one that has a queue, the lcores with queues in
+ * turn. Control thread, once for a port, after the queues were set and before the loops run. The rings go with the lcores that have the
+ * queues. Returns 0, -EINVAL, -ENODEV (nobody has a queue) or another -errno.
+ */
+int lcore_connect_transmit(struct lcore *const lcores[], unsigned int count, uint16_t port);
 /* Free it with every mbuf still in its rings. Control thread, after the loop has ended. NULL is legal. */
 void lcore_free(struct lcore *lcore);
 

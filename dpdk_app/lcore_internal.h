@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the three files of the packet lcore share: lcore.c (life, commands, the turn), lcore_rx.c (ports to workers),
- * lcore_tx.c (workers to ports). Everything here belongs to the lcore's thread while it runs.
+ * What the files of the packet lcore share: lcore.c (life, commands, the turn), lcore_rx.c (ports to workers), lcore_tx.c (workers to
+ * ports), lcore_handover.c and lcore_transmit.c (lcores to lcores). Everything here belongs to the lcore's thread while it runs.
  */
 #pragma once
 
@@ -13,11 +13,12 @@
 #include "learn_limit.h"
 #include "wheel.h"
 
-#define LCORE_BURST	    32u
-#define LCORE_BURSTS_A_TURN 8u /* of each queue, and of beats */
-#define LCORE_TX_STAGE	    64u
-#define LCORE_RING_MBUFS    1024u
-#define LCORE_COMMANDS	    4096u
+#define LCORE_BURST	       32u
+#define LCORE_BURSTS_A_TURN    8u /* of each queue, and of beats */
+#define LCORE_TX_STAGE	       64u
+#define LCORE_RING_MBUFS       1024u
+#define LCORE_COMMANDS	       4096u
+#define LCORE_TRANSMIT_SOURCES (4u * LCORES_MAX) /* lcores that one lcore sends for, on several ports */
 
 _Static_assert(LCORE_BURST <= SESSION_LOOKUP_BURST, "one burst is one lookup");
 _Static_assert(LCORES_MAX <= 32, "lcores are bits of a word: lcore_handover.c");
@@ -41,7 +42,18 @@ struct lcore_tx_port {
 	bool present;
 	uint16_t queue;
 	uint16_t count;
+	struct rte_ring *over; /* in place of a queue, to the lcore that has one: lcore_transmit.c. NULL: the queue is ours */
 	struct rte_mbuf *mbufs[LCORE_TX_STAGE];
+};
+
+/* What other lcores built for ports on which they have no transmit queue. */
+struct lcore_transmit {
+	unsigned int sources;
+	struct lcore_transmit_source {
+		struct rte_ring *ring; /* SP/SC of mbufs. Producer: the other lcore. Consumer and owner: this lcore */
+		uint16_t port;
+	} from[LCORE_TRANSMIT_SOURCES];
+	uint64_t taken_tsc; /* of the turn that took anything last; 0: never */
 };
 
 struct lcore_private {
@@ -69,6 +81,7 @@ struct lcore_private {
 	struct learn_limit expected;  /* RTP from a place where a caller is expected, before the two above are asked */
 	struct learn_limit discovery; /* ARP and neighbour discovery */
 	struct learn_limit echo;      /* pings */
+	struct lcore_transmit transmit;
 };
 
 static inline struct lcore_private *lcore_private(struct lcore *lcore)
@@ -121,6 +134,18 @@ unsigned int lcore_take_handed(struct lcore *lcore);
 /* Free the rings to this lcore with what is in them. Control thread. */
 void lcore_disconnect(struct lcore *lcore);
 
+/* Hand what is staged for a port to the lcore that has its queue; what the ring does not take is dropped. */
+void lcore_send_over(struct lcore *lcore, struct lcore_tx_port *tx);
+
+/* Stage what other lcores built, a bounded number from each. Returns how many. */
+unsigned int lcore_take_sent_over(struct lcore *lcore);
+
+/* Whether packets of other lcores came a moment ago, so that more are near. */
+bool lcore_sends_for_others(const struct lcore_private *private, uint64_t now);
+
+/* As lcore_disconnect(), of the rings of packets to be sent. */
+void lcore_disconnect_transmit(struct lcore *lcore);
+
 /* Free a ring of mbufs with what is in it. Control thread. NULL is legal. */
 void lcore_free_ring(struct rte_ring *ring);
 
@@ -138,6 +163,9 @@ unsigned int lcore_beat(struct lcore *lcore);
 
 /* Stage packets of the control thread for their ports. Takes the mbufs. */
 void lcore_send_direct(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count);
+
+/* Hand what is staged for one port to it. */
+void lcore_flush_port(struct lcore *lcore, uint16_t port);
 
 /* Hand staged packets to the ports; what a port does not take is dropped. */
 void lcore_flush(struct lcore *lcore);

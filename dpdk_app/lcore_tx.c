@@ -186,9 +186,8 @@ unsigned int lcore_drain_workers(struct lcore *lcore)
 	return count;
 }
 
-static void flush_port(struct lcore *lcore, uint16_t port)
+static void send_port(struct lcore *lcore, uint16_t port, struct lcore_tx_port *tx)
 {
-	struct lcore_tx_port *tx = &lcore_private(lcore)->tx[port];
 	uint16_t sent = rte_eth_tx_burst(port, tx->queue, tx->mbufs, tx->count);
 
 	lcore_count(&lcore->counters.transmitted, sent);
@@ -196,6 +195,16 @@ static void flush_port(struct lcore *lcore, uint16_t port)
 		lcore_drop(lcore, DROP_TX_FULL, (uint64_t)(tx->count - sent));
 		rte_pktmbuf_free_bulk(tx->mbufs + sent, (unsigned int)(tx->count - sent));
 	}
+}
+
+void lcore_flush_port(struct lcore *lcore, uint16_t port)
+{
+	struct lcore_tx_port *tx = &lcore_private(lcore)->tx[port];
+
+	if (likely(tx->over == NULL))
+		send_port(lcore, port, tx);
+	else
+		lcore_send_over(lcore, tx);
 	tx->count = 0;
 }
 
@@ -213,7 +222,7 @@ static inline void stage(struct lcore *lcore, uint16_t port, struct rte_mbuf *mb
 	tx->mbufs[tx->count++] = mbuf;
 	private->tx_ports |= UINT64_C(1) << port;
 	if (tx->count == LCORE_TX_STAGE)
-		flush_port(lcore, port);
+		lcore_flush_port(lcore, port);
 }
 
 void lcore_flush(struct lcore *lcore)
@@ -224,7 +233,7 @@ void lcore_flush(struct lcore *lcore)
 		uint16_t port = (uint16_t)__builtin_ctzll(private->tx_ports);
 
 		if (private->tx[port].count > 0)
-			flush_port(lcore, port);
+			lcore_flush_port(lcore, port);
 	}
 }
 

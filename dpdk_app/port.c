@@ -21,7 +21,7 @@
 
 #define MB		 (1024u * 1024u)
 #define POOL_CACHE	 256u
-#define LCORE_HOLDS	 (5u * 1024u) /* rings to and from control, from other lcores, bursts, staged packets */
+#define LCORE_HOLDS	 (6u * 1024u) /* rings to and from control, from and to other lcores, bursts, staged packets */
 #define CONTROL_HOLDS	 2048u	      /* packets that wait with their flow */
 #define MBUF_SIZE	 (sizeof(struct rte_mbuf) + RTE_MBUF_DEFAULT_BUF_SIZE + 192u) /* with the mempool's own header and trailer */
 #define FRAME_OVERHEAD	 (RTE_ETHER_HDR_LEN + 2 * 4u)

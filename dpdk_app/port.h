@@ -33,7 +33,7 @@ struct port {
 	int socket_id; /* never SOCKET_ID_ANY */
 	uint16_t
 		rx_queues; /* polled by lcore i modulo their number; fewer when the port cannot spread, more when it wants all polled */
-	uint16_t tx_queues; /* lcore i sends on queue i; only lcores below this may own calls on this port */
+	uint16_t tx_queues; /* lcore i sends on queue i; lcores from this on hand what they send to one of these */
 	bool rss;	    /* received packets are spread by hash of addresses and ports */
 	bool hand_over;	    /* lcores must spread flows themselves: too few queues for them, or a flow changes queues */
 	bool link_up;

@@ -109,8 +109,6 @@ static int start_port(struct dataplane *dataplane)
 		dataplane->pool = NULL;
 		return fail(dataplane, "%s", error);
 	}
-	dataplane->playout_lcores =
-		dataplane->port.tx_queues < dataplane->lcore_count ? dataplane->port.tx_queues : dataplane->lcore_count;
 	return 0;
 }
 
@@ -208,20 +206,27 @@ static void stop_lcores(struct dataplane *dataplane)
 
 static int connect_lcores(struct dataplane *dataplane)
 {
+	const struct port *port = &dataplane->port;
+	int result = 0;
 	uint64_t seed;
-	int result;
 
-	if (!dataplane->port.hand_over)
-		return 0;
 	dataplane_random(&seed, sizeof(seed));
-	result = lcore_connect(dataplane->lcores, dataplane->lcore_count, seed);
+	if (port->hand_over)
+		result = lcore_connect(dataplane->lcores, dataplane->lcore_count, seed);
+	if (result == 0 && port->tx_queues < dataplane->lcore_count)
+		result = lcore_connect_transmit(dataplane->lcores, dataplane->lcore_count, port->id);
 	if (result < 0) {
 		stop_lcores(dataplane);
 		return fail(dataplane, "no memory for the rings between %u packet lcores: %s", dataplane->lcore_count,
 			strerror(-result));
 	}
-	vl_log_info("port %u (%s) has %u rx queues for %u packet lcores or moves flows between them: lcores hand over by flow",
-		dataplane->port.id, dataplane->port.name, dataplane->port.rx_queues, dataplane->lcore_count);
+	if (port->hand_over)
+		vl_log_info("port %u (%s) has %u rx queues for %u packet lcores or moves flows between them: lcores hand over by "
+			    "flow",
+			port->id, port->name, port->rx_queues, dataplane->lcore_count);
+	if (port->tx_queues < dataplane->lcore_count)
+		vl_log_info("port %u (%s) has %u tx queues for %u packet lcores: the others hand over what they send", port->id,
+			port->name, port->tx_queues, dataplane->lcore_count);
 	return 0;
 }
 

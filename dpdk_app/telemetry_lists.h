@@ -14,6 +14,7 @@
 	X(rtcp, "packets", "RTCP packets classified")                                                                 \
 	X(delivered, "packets", "RTP payloads published to a worker")                                                 \
 	X(frames, "packets", "playout packets built")                                                                 \
+	X(sent_over, "packets", "of these, packets handed to the packet core that transmits them")                    \
 	X(late_beats, "beats", "20 ms beats more than 1 ms behind their time")                                        \
 	X(skipped_beats, "beats",                                                                                     \
 		"beats not sent because the core had stood still; the voice is sent later, nothing of it is dropped") \

@@ -323,12 +323,21 @@ class Stage:
         self.cleanup.add(name, process.stop)
         return process
 
-    def start_dataplane(self, config, program="voxlane-dataplane", memory_mb=512, hugepages=False, extra=(), lcores="0,1"):
+    def _join(self, one_queue):
+        """What the data plane's port is on: a tap, or a packet socket on a veth pair, which has one queue each way."""
+        if not one_queue:
+            return f"net_tap0,iface={self.tap}"
+        inner = f"vp{self.id}"[:15]
+        run("ip", "-n", self.core, "link", "add", self.tap, "type", "veth", "peer", "name", inner)
+        run("ip", "-n", self.core, "link", "set", inner, "up")
+        return f"net_af_packet0,iface={inner}"
+
+    def start_dataplane(self, config, program="voxlane-dataplane", memory_mb=512, hugepages=False, extra=(), lcores="0,1", one_queue=False):
         """Start the data plane with its port on a tap, wait for its control socket, and give the tap to the callers."""
         # DPDK 22.11 refuses --in-memory together with --no-huge.
         memory = ["--in-memory"] if hugepages else ["--no-huge", "--no-shconf"]
         eal = ["--lcores", lcores, "--no-pci", *memory, "-m", memory_mb, "--file-prefix", self.prefix,
-               "--vdev", f"net_tap0,iface={self.tap}", *extra]
+               "--vdev", self._join(one_queue), *extra]
         plane = self.start("dataplane", binary(program), *eal, "--", "--config", config, namespace=self.core)
         control = self.directory / "control.sock"
 

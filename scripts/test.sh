@@ -118,9 +118,10 @@ if wanted isolation; then
 		if output=$("$VL_BUILD/tests/model/binding_model" --seconds 600 --memory-mb 2048); then add 1 0 0; else add 0 1 0; fi
 		note "$(tail -n 1 <<<"$output")"
 	fi
-	step "the session table under ThreadSanitizer"
+	step "the session table, and rings between packet cores, under ThreadSanitizer"
 	build "$VL_BUILD-tsan" tests/unit/test_session_table -Db_sanitize=thread -Dwerror=false
 	build "$VL_BUILD-tsan" tests/unit/test_flow_front
+	build "$VL_BUILD-tsan" tests/unit/test_lcore_transmit
 	run_meson "$VL_BUILD-tsan" concurrency
 	step "the watermark oracle, attacks, a hostile worker"
 	if [ "$long" = yes ]; then export VL_ORACLE_LONG=1; fi

@@ -20,10 +20,10 @@ class DataPlane(SmokeCase):
         super().setUp()
         self.workers = []
 
-    lcores = "0,1"
+    lcores, one_queue = "0,1", False
 
     def start(self, **changes):
-        self.scene.start_plane(self.scene.configuration(**changes), lcores=self.lcores)
+        self.scene.start_plane(self.scene.configuration(**changes), lcores=self.lcores, one_queue=self.one_queue)
         self.scene.control.call("events.subscribe")
 
     def worker(self, name, *users, **more):
@@ -332,6 +332,37 @@ class DataPlane(SmokeCase):
         self.assertEqual(stage.telemetry(s.prefix, "/voxlane/drops")["handover_full"], 0)
         print(f"# handled by lcores: {[one['rtp'] for one in usage.values()]} of "
               f"{[one['received'] for one in usage.values()]} received", flush=True)
+
+    def test_lcores_send_by_the_one_queue_of_a_port(self):
+        """Three packet lcores, one queue each way: every lcore does its calls' beats, every caller hears all of its answer and nothing else."""
+        s = self.scene
+        self.lcores, self.one_queue = "0@0,1@0,2@1,3@1", True
+        self.start(lcores={"sleep": True}, playout={"idle": "none"})
+        s.plane.wait_log("1 tx queues for 3 packet lcores", 1)
+        worker = self.worker("w", "admin2")
+        calls = [self.call(worker, "admin2", 18920 + 2 * n, 18920 + 2 * n, 100 + n) for n in range(12)]
+        self.assertEqual([opened["lcore"] for _, opened, _ in calls], [0, 1, 2] * 4)
+        # Those of one lcore end; as many others take their places.
+        for session, _, _ in calls[1::3]:
+            s.control.call("session.delete", session=session)
+        calls[1::3] = [self.call(worker, "admin2", 19920 + 2 * n, 19920 + 2 * n, 200 + n) for n in range(4)]
+        self.assertEqual(sorted(opened["lcore"] for _, opened, _ in calls), [0] * 4 + [1] * 4 + [2] * 4)
+        self.talk({n: caller for n, (_, _, caller) in enumerate(calls)}, 0.6, lambda number: number < 20 and [
+            worker.speak(opened, tagged(0x50 + n, number)) for n, (_, opened, _) in enumerate(calls)])
+        for n, (_, _, caller) in enumerate(calls):
+            stage.wait_for(lambda: len(caller.pump()) >= 20, 2, "the last frames")  # pylint: disable=cell-var-from-loop
+            self.assertEqual([r[5] for r in caller.received], [tagged(0x50 + n, number) for number in range(20)])
+            self.assertEqual([r[0] for r in caller.received], [(caller.received[0][0] + i) & 0xffff for i in range(20)])
+        usage = list(stage.telemetry(s.prefix, "/voxlane/lcore/usage").values())
+        self.assertEqual([one["frames"] for one in usage], [80] * 3)
+        self.assertEqual([one["sent_over"] for one in usage], [0, 80, 80])
+        self.assertGreaterEqual(usage[0]["transmitted"], 240)
+        self.assertEqual([one["transmitted"] for one in usage[1:]], [0, 0])
+        drops = s.drops()
+        self.assertEqual((drops["send_over_full"], drops["tx_full"], drops["handover_full"]), (0, 0, 0))
+        # Calls up on every lcore and packets on the way: nothing is left behind, and it ends as it should.
+        s.plane.kill(15)
+        self.assertEqual(s.plane.wait(5), 0, s.plane.tail())
 
     def test_telemetry_answers_every_command(self):
         s = self.scene

@@ -141,6 +141,34 @@ START_TEST(test_calls_are_found_by_user)
 }
 END_TEST
 
+/* Calls begin and end in any order, those of one lcore first: who begins goes where the fewest are. */
+START_TEST(test_calls_spread_over_lcores)
+{
+	struct calls *calls = calls_new(64, 0);
+	struct call *some[60];
+	unsigned int count[4] = {0};
+
+	for (uint32_t i = 0; i < 60; i++) {
+		some[i] = add(calls, "u", i, 0);
+		calls_give_lcore(calls, some[i], 4);
+		ck_assert_uint_eq(some[i]->lcore, i % 4);
+	}
+	/* All calls of lcore 1 end, or were never seen by anybody; one of another lcore too. */
+	for (uint32_t i = 1; i < 60; i += 4)
+		i % 8 == 1 ? calls_remove(calls, some[i], 0) : calls_cancel(calls, some[i]);
+	calls_remove(calls, some[0], 0);
+	for (uint32_t i = 0; i < 16; i++) {
+		struct call *call = add(calls, "u", 100 + i, 0);
+
+		calls_give_lcore(calls, call, 4);
+		count[call->lcore]++;
+	}
+	ck_assert_uint_eq(count[0], 1);
+	ck_assert_uint_eq(count[1], 15);
+	calls_free(calls);
+}
+END_TEST
+
 START_TEST(test_calls_page_survives_the_end_of_its_anchor)
 {
 	struct calls *calls = calls_new(100, 0);
@@ -179,6 +207,7 @@ int main(void)
 	tcase_add_test(tcase, test_calls_generation_is_never_used_twice);
 	tcase_add_test(tcase, test_calls_cancelled_index_need_not_rest);
 	tcase_add_test(tcase, test_calls_are_found_by_user);
+	tcase_add_test(tcase, test_calls_spread_over_lcores);
 	tcase_add_test(tcase, test_calls_page_survives_the_end_of_its_anchor);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
