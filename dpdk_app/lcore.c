@@ -289,6 +289,8 @@ static unsigned int take_ports(struct lcore *lcore)
 			total += count;
 		}
 	}
+	if (unlikely(private->handover.lcores != 0))
+		lcore_hand_over_rest(lcore);
 	lcore_count(&lcore->counters.received, total);
 	return total;
 }

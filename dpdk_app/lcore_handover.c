@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From the lcore that received a packet to the lcore that handles its flow, for ports that leave this to us: a ring from each
- * receiving lcore to each other one, a burst at a time. Who handles a packet does all that it would have done as its receiver:
- * classify, police, look up, account, copy. A ring needs no bell: an lcore that sleeps looks at its rings when it looks at its
- * queues, and wakes as often.
+ * receiving lcore to each other one, a burst at a time, gathered from all that a turn received. Who handles a packet does all that it
+ * would have done as its receiver: classify, police, look up, account, copy. A ring needs no bell: an lcore that sleeps looks at its
+ * rings when it looks at its queues, and wakes as often.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -72,45 +72,55 @@ void lcore_disconnect(struct lcore *lcore)
 		lcore_free_ring(handover->from[--handover->sources]);
 }
 
-static void enqueue(struct lcore *lcore, struct rte_ring *ring, struct rte_mbuf *mbufs[], unsigned int count)
+/* Let the lcore that handles them have what was gathered for it. */
+static void pass(struct lcore *lcore, unsigned int target)
 {
-	unsigned int sent = rte_ring_sp_enqueue_burst(ring, (void *const *)mbufs, count, NULL);
+	struct lcore_handover *handover = &lcore_private(lcore)->handover;
+	struct lcore_handover_batch *batch = &handover->batches[target];
+	unsigned int count = batch->count, sent;
 
+	batch->count = 0;
+	if (target == lcore->index) {
+		lcore_receive_handed(lcore, batch->mbufs, count);
+		return;
+	}
+	sent = rte_ring_sp_enqueue_burst(handover->to[target], (void *const *)batch->mbufs, count, NULL);
 	lcore_count(&lcore->counters.handed_over, sent);
 	if (unlikely(sent < count)) {
 		lcore_drop(lcore, DROP_HANDOVER_FULL, count - sent);
-		rte_pktmbuf_free_bulk(mbufs + sent, count - sent);
+		rte_pktmbuf_free_bulk(batch->mbufs + sent, count - sent);
 	}
 }
 
 void lcore_hand_over(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port)
 {
-	const struct lcore_handover *handover = &lcore_private(lcore)->handover;
-	struct rte_mbuf *part[LCORE_BURST];
-	uint8_t targets[LCORE_BURST];
-	uint32_t present = 0;
+	struct lcore_handover *handover = &lcore_private(lcore)->handover;
 
 	for (unsigned int i = 0; i < count; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void *));
 	for (unsigned int i = 0; i < count; i++) {
-		int target = handover_lcore(&handover->secret, rte_pktmbuf_mtod(mbufs[i], const uint8_t *),
+		int flow = handover_lcore(&handover->secret, rte_pktmbuf_mtod(mbufs[i], const uint8_t *),
 			rte_pktmbuf_data_len(mbufs[i]), handover->lcores);
+		unsigned int target = flow == HANDOVER_HERE ? lcore->index : (unsigned int)flow;
+		struct lcore_handover_batch *batch = &handover->batches[target];
 
-		targets[i] = (uint8_t)(target == HANDOVER_HERE ? lcore->index : (unsigned int)target);
-		present |= UINT32_C(1) << targets[i];
 		mbufs[i]->port = port;
+		batch->mbufs[batch->count++] = mbufs[i];
+		handover->gathered |= UINT32_C(1) << target;
+		if (batch->count == LCORE_BURST)
+			pass(lcore, target);
 	}
-	for (; present != 0; present &= present - 1) {
-		unsigned int target = (unsigned int)__builtin_ctz(present), parts = 0;
+}
 
-		for (unsigned int i = 0; i < count; i++) {
-			part[parts] = mbufs[i];
-			parts += targets[i] == target;
-		}
-		if (target == lcore->index)
-			lcore_receive(lcore, part, parts, port);
-		else
-			enqueue(lcore, handover->to[target], part, parts);
+void lcore_hand_over_rest(struct lcore *lcore)
+{
+	struct lcore_handover *handover = &lcore_private(lcore)->handover;
+
+	for (; handover->gathered != 0; handover->gathered &= handover->gathered - 1) {
+		unsigned int target = (unsigned int)__builtin_ctz(handover->gathered);
+
+		if (handover->batches[target].count > 0)
+			pass(lcore, target);
 	}
 }
 

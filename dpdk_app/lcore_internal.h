@@ -35,6 +35,11 @@ struct lcore_handover {
 	struct rte_ring *from[LCORES_MAX]; /* the first `sources`: SP/SC of mbufs. Consumer and owner: this lcore */
 	struct rte_ring *to[LCORES_MAX];   /* by index; NULL: this lcore itself. Producer: this lcore */
 	struct flow_hash_secret secret;	   /* the same of all lcores */
+	uint32_t gathered;		   /* bits of lcores that may have a batch */
+	struct lcore_handover_batch {
+		unsigned int count;
+		struct rte_mbuf *mbufs[LCORE_BURST];
+	} batches[LCORES_MAX]; /* received in this turn, by the lcore that handles them; empty between turns */
 };
 
 /* Packets on their way to one port, sent together. */
@@ -125,8 +130,14 @@ void lcore_receive_again(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned
 /* Handle a burst that other lcores received and handed over; mbuf->port is below PORTS_MAX. Takes the mbufs. */
 void lcore_receive_handed(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count);
 
-/* Hand a burst just received from `port` to the lcores that handle its flows; this lcore's part is handled at once. Takes the mbufs. */
+/*
+ * Gather a burst just received from `port` for the lcores that handle its flows, and hand over or handle whatever is a whole burst. Takes the
+ * mbufs.
+ */
 void lcore_hand_over(struct lcore *lcore, struct rte_mbuf *mbufs[], unsigned int count, uint16_t port);
+
+/* Hand over and handle the rest of what was gathered. Once a turn. */
+void lcore_hand_over_rest(struct lcore *lcore);
 
 /* Handle what other lcores handed over, a bounded number from each. Returns how many. */
 unsigned int lcore_take_handed(struct lcore *lcore);
