@@ -120,31 +120,40 @@ static void open_sessions(struct lcore_bench *bench, uint32_t sessions)
 	}
 }
 
-static void start_port(struct rte_mempool *pool)
+static void start_port(struct rte_mempool *pool, unsigned int lcores)
 {
 	struct rte_eth_conf configuration = {0};
 
-	lcore_bench_require(rte_eth_dev_configure(0, 1, 1, &configuration) == 0 &&
-				    rte_eth_rx_queue_setup(0, 0, 512, 0, NULL, pool) == 0 &&
-				    rte_eth_tx_queue_setup(0, 0, 512, 0, NULL) == 0 && rte_eth_dev_start(0) == 0,
-		"cannot start port 0");
+	lcore_bench_require(rte_eth_dev_configure(0, 1, (uint16_t)lcores, &configuration) == 0 &&
+				    rte_eth_rx_queue_setup(0, 0, 512, 0, NULL, pool) == 0,
+		"cannot configure port 0");
+	for (uint16_t queue = 0; queue < lcores; queue++)
+		lcore_bench_require(rte_eth_tx_queue_setup(0, queue, 512, 0, NULL) == 0, "cannot set up a queue");
+	lcore_bench_require(rte_eth_dev_start(0) == 0, "cannot start port 0");
 }
 
 static void attach(struct lcore_bench *bench, uint8_t worker)
 {
 	struct lcore_command command = {.type = LCORE_WORKER_ATTACH, .worker_slot = worker, .worker = &bench->ours[worker]};
-	int fd = vl_channel_create(&bench->ours[worker], 1, BENCH_SLOTS);
+	int fd = vl_channel_create(&bench->ours[worker], bench->lcore_count, BENCH_SLOTS);
 
 	lcore_bench_require(fd >= 0 && vl_channel_map(&bench->theirs[worker], fd) == 0, "no memory for a channel");
 	close(fd);
-	lcore_command(bench->lcore, &command);
+	for (unsigned int i = 0; i < bench->lcore_count; i++)
+		lcore_command(bench->lcores[i], &command);
 }
 
 void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs)
 {
+	lcore_bench_setup_lcores(bench, sessions, mbufs, 1);
+}
+
+void lcore_bench_setup_lcores(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs, unsigned int lcores)
+{
 	char name[32];
 
 	memset(bench, 0, sizeof(*bench));
+	bench->lcore_count = lcores;
 	for (unsigned int i = 0; i < PORTS_MAX; i++) {
 		struct flow_key key = lcore_bench_key(0);
 
@@ -154,25 +163,32 @@ void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mb
 	snprintf(name, sizeof(name), "bench_%u", sessions);
 	bench->pool = rte_pktmbuf_pool_create(name, mbufs, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	lcore_bench_require(bench->pool != NULL, "no memory for packet buffers");
-	start_port(bench->pool);
+	start_port(bench->pool, lcores);
 	heap_add(bench, sessions);
 	bench->table = session_table_new(sessions, bench->socket);
 	lcore_bench_require(bench->table != NULL, "no memory for sessions");
-	bench->lcore = lcore_new(0, 0, bench->table, bench->pool, bench->locals, &bench->settings);
-	lcore_bench_require(bench->lcore != NULL, "no memory for the lcore");
+	for (unsigned int i = 0; i < lcores; i++) {
+		bench->lcores[i] = lcore_new(i, i, bench->table, bench->pool, bench->locals, &bench->settings);
+		lcore_bench_require(bench->lcores[i] != NULL, "no memory for the lcore");
+	}
+	bench->lcore = bench->lcores[0];
 	lcore_set_tx_queue(bench->lcore, 0, 0);
 	for (unsigned int i = 0; i < BENCH_WORKERS; i++)
 		attach(bench, (uint8_t)i);
 	open_sessions(bench, sessions);
-	rte_rcu_qsbr_thread_register(session_table_qsbr(bench->table), 0);
-	rte_rcu_qsbr_thread_online(session_table_qsbr(bench->table), 0);
-	lcore_turn(bench->lcore);
+	for (unsigned int i = 0; i < lcores; i++) {
+		rte_rcu_qsbr_thread_register(session_table_qsbr(bench->table), i);
+		rte_rcu_qsbr_thread_online(session_table_qsbr(bench->table), i);
+		lcore_turn(bench->lcores[i]);
+	}
 }
 
 void lcore_bench_teardown(struct lcore_bench *bench)
 {
-	rte_rcu_qsbr_thread_offline(session_table_qsbr(bench->table), 0);
-	lcore_free(bench->lcore);
+	for (unsigned int i = 0; i < bench->lcore_count; i++) {
+		rte_rcu_qsbr_thread_offline(session_table_qsbr(bench->table), i);
+		lcore_free(bench->lcores[i]);
+	}
 	session_table_free(bench->table);
 	heap_remove(bench);
 	for (unsigned int i = 0; i < BENCH_WORKERS; i++) {

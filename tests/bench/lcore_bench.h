@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A packet lcore for benches: sessions, workers' channels on both sides and a port that swallows what is sent (net_null), in
- * one thread.
+ * Packet lcores for benches, usually one: sessions, workers' channels on both sides and a port that swallows what is sent (net_null),.
  */
 #pragma once
 
@@ -17,7 +16,9 @@ struct lcore_bench {
 	struct packet_local locals[PORTS_MAX];
 	struct lcore_settings settings;
 	struct session_table *table;
-	struct lcore *lcore;
+	struct lcore *lcore; /* the first */
+	struct lcore *lcores[LCORES_MAX];
+	unsigned int lcore_count;
 	struct vl_channel ours[BENCH_WORKERS], theirs[BENCH_WORKERS];
 	int socket; /* where the sessions are: to allocate what must be equally near */
 	void *heap, *heap_map;
@@ -35,6 +36,11 @@ void lcore_bench_eal_with(int argc, char *argv[], unsigned int megabytes, const 
 
 /* Build everything for `sessions` calls, each bound, with the workers; nothing on the wheel. Ends the program on failure. */
 void lcore_bench_setup(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs);
+/*
+ * The same with so many lcores, whose sessions' playout each of them may take: index 0 has the transmit queue, the others are not connected.
+ * What each does is the caller's thread's, or one of its own.
+ */
+void lcore_bench_setup_lcores(struct lcore_bench *bench, uint32_t sessions, uint32_t mbufs, unsigned int lcores);
 void lcore_bench_teardown(struct lcore_bench *bench);
 
 /* The flow of session `index`. */
