@@ -37,20 +37,33 @@
 
 static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms);
 
+/* Whether its connection is one that the caller's words have gone into. */
+static bool has_session(enum session_state state)
+{
+	return state == SESSION_READY || state == SESSION_CLOSING;
+}
+
 void call_step(struct call *call, const struct session_event *event, uint64_t now_ms)
 {
 	bool dialling = call->session.state == SESSION_DIALLING;
 	enum session_state before = call->session.state;
 	uint32_t actions = session_step(&call->session, event, now_ms);
+	uint64_t again_ms = 0;
 
 	/* An address that does not even refuse would cost the next dial its whole deadline too. */
 	if (dialling && event->type == SESSION_TICK && (actions & SESSION_DO_ABORT))
 		endpoint_failed(call->worker->endpoint, call->address);
 	if (event->type == SESSION_ANSWERED)
 		call->again = false;
+	if (event->type == SESSION_ANSWERED || event->type == SESSION_TURN_OVER)
+		call->again_ms = 0;
+	if ((actions & SESSION_DO_ABORT) && has_session(before) && call->session.state != SESSION_CLOSED)
+		again_ms = call_resume_take_back(call, wss_unacknowledged_ms(call->connection) >= OWED_DEAD_MS, now_ms);
 	if (before == SESSION_READY && call->session.state != SESSION_READY)
 		call_resume_gap(call, now_ms);
 	carry_out(call, actions, now_ms);
+	if (again_ms != 0)
+		call_resume_again(call, again_ms);
 }
 
 void call_asked(struct call *call, uint64_t now_ms)
@@ -82,7 +95,7 @@ static void forget_connection(struct call *call)
 	drop_control(call);
 	call->write_asked_ms = call->urgent_ms = 0;
 	call->caller_speaks = false;
-	uplink_heard(&call->uplink); /* as far as anybody knows */
+	uplink_forget(&call->uplink);
 	call_resume_cut(call);
 }
 
@@ -111,31 +124,29 @@ void call_lost(struct call *call, uint16_t code, int http_status, const char *re
 		now_ms);
 }
 
-/* The path to the service was dead: it may not have heard the caller since `since_ms`, so what he has said since is sent again. */
-static void lost_unheard(struct call *call, struct session_event *event, uint64_t since_ms, uint64_t now_ms)
+/* A session's connection. `dead_ms`: the path to the service was dead, nothing was heard of it since then; 0: it was not. */
+static void lost_session(struct call *call, struct session_event *event, uint64_t dead_ms, uint64_t now_ms)
 {
-	uint64_t again_ms = uplink_send_again(&call->uplink, &call->worker->stats);
+	uint64_t again_ms = call_resume_take_back(call, dead_ms != 0, now_ms);
 
-	event->silent = call->urgent_ms != 0;
-	call->gap_ms = since_ms;
+	event->silent = dead_ms != 0 && call->urgent_ms != 0;
+	if (dead_ms != 0)
+		call->gap_ms = dead_ms;
 	if (event->dropped)
 		call_let_go(call, false);
 	else
 		forget_connection(call);
 	lost(call, event, now_ms);
-	if (again_ms == 0)
-		return;
-	call_resume_again(call, again_ms);
-	if (call->up_resampler != NULL)
-		vl_resampler_reset(call->up_resampler);
+	if (again_ms != 0)
+		call_resume_again(call, again_ms);
 }
 
-/* The service, or the path to it, is dead although the socket is open. */
-static void give_up(struct call *call, const char *reason, uint64_t since_ms, uint64_t now_ms)
+/* The service, or the path to it (`dead_ms`), is dead although the socket is open. */
+static void give_up(struct call *call, const char *reason, uint64_t dead_ms, uint64_t now_ms)
 {
 	struct session_event event = {.type = SESSION_LOST, .code = 1006, .dropped = true, .reason = reason};
 
-	lost_unheard(call, &event, since_ms, now_ms);
+	lost_session(call, &event, dead_ms, now_ms);
 }
 
 /* Returns why it did not work, or NULL. The service's name is resolved. */
@@ -243,6 +254,15 @@ static void send_setup(struct call *call)
 	call_send_control(call, gemini_build_setup(&setup));
 }
 
+/* The service's Close stands behind what is not read yet, however much is queued. */
+static void close_connection(struct call *call)
+{
+	if (!call->reading)
+		wss_read(call->connection, true);
+	call->reading = true;
+	wss_close(call->connection);
+}
+
 static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 {
 	if (actions & SESSION_DO_ABORT)
@@ -251,7 +271,7 @@ static void carry_out(struct call *call, uint32_t actions, uint64_t now_ms)
 		if (call->session.state == SESSION_CLOSED)
 			call_let_go(call, true);
 		else
-			wss_close(call->connection);
+			close_connection(call);
 	}
 	if (actions & SESSION_DO_REPORT)
 		call_report_state(call);
@@ -272,7 +292,7 @@ static void on_heard(void *owner)
 	call->heard_ms = vl_clock_ms();
 	call->pinged = false;
 	call->urgent_ms = 0;
-	uplink_heard(&call->uplink);
+	uplink_arrived(&call->uplink, call->heard_ms);
 }
 
 static void on_secured(void *owner)
@@ -296,8 +316,8 @@ static void on_lost(void *owner, uint16_t code, int http_status, bool dead, cons
 	struct session_event event = {.type = SESSION_LOST, .code = code, .http_status = http_status, .reason = reason};
 	uint64_t now_ms = vl_clock_ms();
 
-	if (dead && call->session.state == SESSION_READY) {
-		lost_unheard(call, &event, call->heard_ms, now_ms);
+	if (has_session(call->session.state)) {
+		lost_session(call, &event, dead ? call->heard_ms : 0, now_ms);
 		return;
 	}
 	forget_connection(call);
@@ -437,6 +457,13 @@ static void watch(struct call *call, uint64_t now_ms)
 	}
 }
 
+/* Who has not even answered a ping will not answer a Close: the caller need not wait for that. */
+static void watch_closing(struct call *call, uint64_t now_ms)
+{
+	if (call->urgent_ms != 0 && now_ms - call->urgent_ms >= OWED_DEAD_MS)
+		give_up(call, "the service owes an answer, and nothing was heard of it any more", 0, now_ms);
+}
+
 static void on_message(void *owner, char *text, size_t len)
 {
 	on_heard(owner);
@@ -539,7 +566,8 @@ void call_destroy(struct call *call, uint64_t now_ms)
 void call_update_busy(struct call *call, uint64_t now_ms)
 {
 	/* Audio that still gathers is not heard yet, but it is an answer. */
-	bool busy = call->downlink.speaking || call->downlink.queue.len > 0 || call->caller_speaks;
+	bool speaks = (call->downlink.speaking || call->downlink.queue.len > 0) && !downlink_stalled(&call->downlink, now_ms);
+	bool busy = speaks || call->caller_speaks;
 
 	if (busy != call->session.busy)
 		call_step(call, &(struct session_event){.type = busy ? SESSION_BUSY : SESSION_QUIET}, now_ms);
@@ -613,6 +641,8 @@ void call_tick(struct call *call, uint64_t now_ms)
 	call_turn_tick(call, now_ms);
 	if (call->session.state == SESSION_READY)
 		watch(call, now_ms);
+	if (call->session.state == SESSION_CLOSING)
+		watch_closing(call, now_ms);
 	if (call->session.state == SESSION_READY)
 		pump(call, now_ms);
 	call_play(call, now_ms);

@@ -69,6 +69,7 @@ struct call {
 	struct call_control *control;	       /* messages that go before audio, oldest first */
 	uint64_t control_queued, control_sent; /* of them, so far; those dropped with a connection count as neither */
 	uint64_t heard_ms;		       /* when the service was heard last, be it a pong */
+	uint64_t taken_ms; /* when it last showed what it makes of the conversation, be it that the caller speaks */
 	bool pinged;
 	uint64_t urgent_ms; /* asked for a sign of life by a ping while an answer was owed, 0: not, or it came */
 	bool reading;
@@ -77,12 +78,13 @@ struct call {
 	char address[INET6_ADDRSTRLEN]; /* dialled */
 	unsigned int addresses_tried;
 	bool caller_speaks;
-	bool greeted;	  /* the user's greeting has been asked for */
-	bool cut;	  /* the connection went in the middle of an answer */
-	uint64_t gap_ms;  /* the caller's audio has nowhere to go since then, 0: it has */
-	uint64_t kept_ms; /* and is kept since then */
-	bool again;	  /* of it some was said into a dead connection before */
-	bool owed;	  /* when that began, the model owed an answer */
+	bool greeted;	   /* the user's greeting has been asked for */
+	bool cut;	   /* the connection went in the middle of an answer */
+	uint64_t gap_ms;   /* the caller's audio has nowhere to go since then, 0: it has */
+	uint64_t kept_ms;  /* and is kept since then */
+	bool again;	   /* of it some was said before, into a connection that took none of it */
+	uint64_t again_ms; /* for the first time then, and no service has shown since that it heard it; 0: none */
+	bool owed;	   /* when that began, the model owed an answer */
 
 	struct uplink uplink;
 	struct vl_resampler *up_resampler; /* NULL: 8 kHz go out as they are */

@@ -18,6 +18,12 @@
 #include "gemini_message.h"
 #include "stats.h"
 
+/* Of a service that takes what is said to it. Not `{}`, usage, handles, goAway: those come from one whose model hears nothing, too. */
+#define SHOWS_HEARING                                                                                                        \
+	(GEMINI_INTERRUPTED | GEMINI_AUDIO | GEMINI_CALLER_TEXT | GEMINI_MODEL_TEXT | GEMINI_GENERATION_COMPLETE |           \
+		GEMINI_TURN_COMPLETE | GEMINI_TOOL_CALL | GEMINI_TOOL_CANCELLATION | GEMINI_VOICE_START | GEMINI_VOICE_END | \
+		GEMINI_WAITING)
+
 /* The greeting: something for the model to answer to. */
 static void ask(struct call *call, uint64_t now_ms)
 {
@@ -149,6 +155,8 @@ static void on_error(struct call *call, const struct gemini_message *m, uint64_t
 
 static void act(struct call *call, const struct gemini_message *m, uint64_t now_ms)
 {
+	if (m->members & SHOWS_HEARING)
+		call_resume_taken(call, now_ms);
 	if (m->members & GEMINI_SETUP_COMPLETE)
 		on_setup_complete(call, now_ms);
 	/* Before setupComplete nothing else is expected; after the end of the session nothing counts. */

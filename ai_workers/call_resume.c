@@ -12,7 +12,8 @@
 #include "gemini_message.h"
 #include "stats.h"
 
-#define SPOKE_MS 300u /* so much of the caller's voice was kept that the service will hear him */
+#define SPOKE_MS   300u	 /* so much of the caller's voice was kept that the service will hear him */
+#define UNTAKEN_MS 5000u /* of an answer that is owed: within 1.3 s of the caller's words a service shows that it heard them */
 
 void call_resume_gap(struct call *call, uint64_t now_ms)
 {
@@ -28,13 +29,45 @@ void call_resume_gap(struct call *call, uint64_t now_ms)
 	call->owed = call->session.asked;
 }
 
+void call_resume_taken(struct call *call, uint64_t now_ms)
+{
+	call->taken_ms = now_ms;
+	call->again_ms = 0;
+	uplink_heard(&call->uplink, now_ms);
+}
+
+/*
+ * The caller has asked, and the service has shown nothing since: not that he speaks, nor his words, nor any of its own. Not by its pongs: a session that is
+ * mute has them, and a proxy before a service that stands still acknowledges whatever is sent.
+ */
+static bool took_none(const struct call *call, uint64_t now_ms)
+{
+	uint64_t since_ms = call->session.asked_ms > call->uplink.unheard_ms ? call->session.asked_ms : call->uplink.unheard_ms;
+
+	return call->session.asked && call->reading && call->uplink.unheard_ms != 0 && call->voice.spoke_ms > call->taken_ms &&
+	       now_ms >= since_ms + UNTAKEN_MS;
+}
+
+uint64_t call_resume_take_back(struct call *call, bool dead, uint64_t now_ms)
+{
+	bool all = took_none(call, now_ms);
+
+	return all || dead ? uplink_send_again(&call->uplink, all, &call->worker->stats) : 0;
+}
+
 void call_resume_again(struct call *call, uint64_t since_ms)
 {
 	/* Said for the second time into such a connection, it is still the question and not one before it. */
-	if (!call->again)
-		call->owed = call->session.asked && call->session.asked_ms < since_ms;
+	if (call->again_ms == 0)
+		call->again_ms = since_ms;
+	call->owed = call->session.asked && call->session.asked_ms < call->again_ms;
 	call->again = true;
 	call->kept_ms = since_ms;
+	if (call->gap_ms > since_ms)
+		call->gap_ms = since_ms;
+	/* What the filter remembers of the old connection was the end of this. */
+	if (call->up_resampler != NULL)
+		vl_resampler_reset(call->up_resampler);
 }
 
 void call_resume_cut(struct call *call)
@@ -144,6 +177,8 @@ void call_resume_give_up(struct call *call, uint64_t now_ms)
 {
 	uint64_t waited_ms = now_ms - call->session.asked_ms;
 
+	/* It has been said as often as it will be. */
+	call_resume_taken(call, now_ms);
 	stats_add(&call->worker->stats.unanswered, 1);
 	vl_log_warning("call %s user %s: the model has not answered for %llu ms, whatever was tried", call->uuid,
 		call->user->name, (unsigned long long)waited_ms);

@@ -13,7 +13,16 @@ struct call;
 /* The session is no longer ready: the caller's audio is kept from here on. */
 void call_resume_gap(struct call *call, uint64_t now_ms);
 
-/* Behind call_resume_gap(): what the caller has said since `since_ms` is sent again, it had gone into a dead connection. */
+/* The service has shown what it makes of what it was sent: that is not said again. */
+void call_resume_taken(struct call *call, uint64_t now_ms);
+
+/*
+ * The connection of a session ends, and is not forgotten yet; `dead`: nothing that was sent is acknowledged. What the service has not heard of the
+ * caller is put in front of what is kept. Returns since when he said it, for call_resume_again(); 0: nothing.
+ */
+uint64_t call_resume_take_back(struct call *call, bool dead, uint64_t now_ms);
+
+/* Behind call_resume_gap(): what the caller has said since `since_ms` is sent again. */
 void call_resume_again(struct call *call, uint64_t since_ms);
 
 /* The connection is gone: what the model has said so far is still played to its end, and the rest is asked for later. */

@@ -215,6 +215,19 @@ void call_turn_played(struct call *call, const uint8_t *frame, uint64_t now_ms)
 		call_turn(call, TURN_PASSED, now_ms);
 }
 
+/* The model's voice has stopped in its middle. While a function works the model may wait for it. */
+static void notice_stall(struct call *call, uint64_t now_ms)
+{
+	bool owed = call->turn.owed;
+
+	if (!call->turn.ready || call->tools.open > 0 || !downlink_stalled(&call->downlink, now_ms))
+		return;
+	call_turn(call, TURN_STALLED, now_ms);
+	call_update_busy(call, now_ms);
+	if (call->turn.owed && !owed)
+		vl_log_info("call %s user %s: the model has stopped in its answer", call->uuid, call->user->name);
+}
+
 void call_turn_tick(struct call *call, uint64_t now_ms)
 {
 	bool ready = call->session.state == SESSION_READY;
@@ -223,6 +236,7 @@ void call_turn_tick(struct call *call, uint64_t now_ms)
 		call_turn(call, ready ? TURN_READY : TURN_GONE, now_ms);
 	if (call->uplink.held != call->turn.held)
 		call_turn(call, call->turn.held ? TURN_BACK : TURN_HELD, now_ms);
+	notice_stall(call, now_ms);
 	on_voice(call, voice_activity_tick(&call->voice, now_ms), now_ms);
 	call_turn(call, TURN_TICK, now_ms);
 }

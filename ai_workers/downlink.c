@@ -108,6 +108,13 @@ bool downlink_passed(const struct downlink *d)
 	return d->next && d->next_at == 0;
 }
 
+bool downlink_stalled(const struct downlink *d, uint64_t now_ms)
+{
+	uint64_t since_ms = d->arrived_ms > d->play_end_ms ? d->arrived_ms : d->play_end_ms;
+
+	return !d->complete && !d->paused && d->queue.len < DOWNLINK_FRAME && now_ms >= since_ms + DOWNLINK_SILENT_MS;
+}
+
 int downlink_audio(struct downlink *d, const char *base64, size_t len, uint64_t now_ms, struct vl_worker_stats *stats)
 {
 	struct vl_base64_decoder decoder = {0};

@@ -33,6 +33,7 @@
 #define DOWNLINK_PREBUFFER_MAX_MS 400u
 #define DOWNLINK_UNHEARD_MS	  160u	  /* handed over and perhaps not heard yet, at most */
 #define DOWNLINK_STALLED_MS	  600u	  /* nothing came for so long: what has been gathered is played */
+#define DOWNLINK_SILENT_MS	  5000u	  /* and for so long: more than a pause */
 #define DOWNLINK_FULL_MS	  150000u /* queued: stop reading the socket */
 #define DOWNLINK_RESUME_MS	  140000u /* read again */
 #define DOWNLINK_MAX_MS		  180000u /* what was under way when we stopped still fits; beyond this audio is dropped */
@@ -83,6 +84,9 @@ int downlink_audio(struct downlink *downlink, const char *base64, size_t len, ui
 
 /* Whether the turn that was played has been handed over to its end while another one follows it: its numbers stand until the next frame. Worker loop. */
 bool downlink_passed(const struct downlink *downlink);
+
+/* Whether a turn, if there is one, is not complete, and nothing of it has come or been played for DOWNLINK_SILENT_MS. Worker loop. */
+bool downlink_stalled(const struct downlink *downlink, uint64_t now_ms);
 
 /* The model has sent all of its turn: pad the last frame, ask for DRAINED behind it. Worker loop. */
 void downlink_generation_complete(struct downlink *downlink);

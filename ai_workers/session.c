@@ -504,6 +504,17 @@ static uint32_t on_way_up(struct session *s, const struct session_event *e, uint
 	}
 }
 
+/* Who asks again is answered later; who does so every few seconds of a session that hears nothing must not put it off for ever. */
+static uint64_t answer_by(const struct session *s, uint32_t way_ms, uint64_t now_ms)
+{
+	uint64_t by_ms = now_ms + way_ms + SESSION_ANSWER_MS;
+	uint64_t last_ms = (s->asked_ms > s->ready_ms ? s->asked_ms : s->ready_ms) + way_ms + SESSION_INSISTS_MS;
+
+	if (by_ms <= last_ms)
+		return by_ms;
+	return s->answer_ms > last_ms ? s->answer_ms : last_ms;
+}
+
 /* What is said and heard; kept also while there is no session, and looked at as soon as there is one. */
 static uint32_t on_talk(struct session *s, const struct session_event *e, uint64_t now_ms)
 {
@@ -517,7 +528,7 @@ static uint32_t on_talk(struct session *s, const struct session_event *e, uint64
 		break;
 	case SESSION_ASKED:
 		ask(s, now_ms);
-		s->answer_ms = now_ms + e->way_ms + SESSION_ANSWER_MS;
+		s->answer_ms = answer_by(s, e->way_ms, now_ms);
 		break;
 	case SESSION_ANSWERED:
 	case SESSION_TURN_OVER:

@@ -29,8 +29,9 @@
 #define SESSION_ABORT_MS   20u	 /* a dropped connection is gone by then */
 
 /* First output of the model: nudge, then another connection, then another session. */
-#define SESSION_ANSWER_MS 8000u /* end of the caller's turn to the first output */
-#define SESSION_NUDGED_MS 5000u /* the same after a nudge */
+#define SESSION_ANSWER_MS  8000u  /* end of the caller's turn to the first output */
+#define SESSION_INSISTS_MS 16000u /* and from the first of several questions, or from when the connection was ready */
+#define SESSION_NUDGED_MS  5000u  /* the same after a nudge */
 
 /* Coming back. */
 #define SESSION_STABLE_MS 10000u /* a session that lived this long clears the failures before it */

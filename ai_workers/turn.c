@@ -134,11 +134,26 @@ static uint32_t on_audio(struct turn *t, uint64_t spoke_ms, uint64_t now_ms)
 		}
 		t->began_ms = 0;
 	}
+	/* The frames of one that had stalled are not its first. */
+	if (n->frame_ms != 0)
+		t->model_speaks = true;
 	t->generated = t->over = false;
 	t->answer_ms = now_ms;
 	t->remind_ms = 0;
 	t->owed = t->cut = false;
 	return 0;
+}
+
+/* Its rest is owed, and whoever speaks now speaks into silence. */
+static uint32_t on_stalled(struct turn *t)
+{
+	bool whole = newest(t)->audio_ms == 0 || t->generated;
+
+	t->model_speaks = false;
+	if (whole)
+		return 0;
+	t->generated = true;
+	return owe(t);
 }
 
 static uint32_t on_frame(struct turn *t, uint64_t now_ms)
@@ -252,11 +267,14 @@ uint32_t turn_step(struct turn *t, const struct turn_event *e, uint64_t now_ms)
 		return on_complete(t, e->in_progress, now_ms);
 	case TURN_WAITING:
 		t->owed = false;
+		t->generated = newest(t)->audio_ms != 0;
 		return TURN_DO_EXCUSED;
 	case TURN_INTERRUPTED:
 		return on_interrupted(t, e->spoke_ms, now_ms);
 	case TURN_DRAINED:
 		return t->now.audio_ms != 0 ? end_turn(t, now_ms) : 0;
+	case TURN_STALLED:
+		return on_stalled(t);
 	case TURN_TICK:
 		return on_tick(t, e->spoke_ms, now_ms);
 	}

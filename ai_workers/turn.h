@@ -43,6 +43,7 @@ enum turn_event_type {
 	TURN_WAITING,	  /* waitingForInput */
 	TURN_INTERRUPTED, /* `interrupted` */
 	TURN_DRAINED,	  /* the caller has heard the turn to its end */
+	TURN_STALLED,	  /* or all there was of it, some time ago, and the model has not said that it is over */
 	TURN_TICK
 };
 

@@ -16,6 +16,7 @@
 #define SEQ_FAR	       100  /* a jump of more than this is another stream */
 #define CONCEAL_MAX_MS 60u  /* concealment fades to silence within 50 ms */
 #define BLOCK	       160u /* samples handled at a time */
+#define BEFORE	       (UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS)
 
 void uplink_init(struct uplink *u, const struct uplink_config *config)
 {
@@ -36,6 +37,7 @@ void uplink_free(struct uplink *u)
 {
 	forget_waiting(u);
 	byte_queue_clear(&u->queue);
+	byte_queue_clear(&u->before);
 	byte_queue_clear(&u->unheard);
 }
 
@@ -323,56 +325,116 @@ bool uplink_due(const struct uplink *u, uint64_t now_ms)
 	return u->queue.len >= uplink_message_samples(u) && now_ms >= u->next_message_ms;
 }
 
-/* Silence behind words is not worth its memory, silence before them is as much as the detection of voice needs. */
-static void keep_sent(struct uplink *u, const uint8_t *bytes, size_t samples, uint64_t now_ms)
+/* As much silence as the detection of voice needs. */
+static void keep_before(struct uplink *u, const uint8_t *bytes, size_t samples, uint64_t now_ms)
 {
-	bool voiced = u->voiced || u->backlog;
-	size_t max, over;
+	size_t over = u->before.len + samples > BEFORE ? u->before.len + samples - BEFORE : 0;
 
-	if (voiced && u->unheard_ms == 0)
-		u->unheard_ms = now_ms;
-	if (u->unheard_ms != 0 && !voiced)
-		return;
-	max = (voiced ? UPLINK_UNHEARD_MS : UPLINK_BEFORE_MS) * UPLINK_SAMPLES_PER_MS;
-	over = u->unheard.len + samples > max ? u->unheard.len + samples - max : 0;
-	if (over > u->unheard.len)
-		over = u->unheard.len;
+	u->before_ms = now_ms;
+	byte_queue_pop(&u->before, NULL, over < u->before.len ? over : u->before.len);
+	byte_queue_push(&u->before, bytes, samples);
+}
+
+static void keep_voice(struct uplink *u, const uint8_t *bytes, size_t samples)
+{
+	size_t max = UPLINK_UNHEARD_MS * UPLINK_SAMPLES_PER_MS, arrived;
+	size_t over = u->unheard.len + samples > max ? u->unheard.len + samples - max : 0;
+
+	arrived = over < u->arrived ? over : u->arrived;
+	u->arrived -= arrived;
+	u->arrived_lost += arrived;
 	byte_queue_pop(&u->unheard, NULL, over);
 	if (byte_queue_push(&u->unheard, bytes, samples) != 0)
 		over += samples;
-	if (voiced)
-		u->unheard_lost += over;
+	u->unheard_lost += over;
 }
 
-void uplink_heard(struct uplink *u)
+/* Silence behind words is not worth its memory. */
+static void keep_sent(struct uplink *u, const uint8_t *bytes, size_t samples, uint64_t now_ms)
 {
-	uint8_t newest[UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS];
-	size_t len = u->unheard.len < sizeof(newest) ? u->unheard.len : sizeof(newest);
+	uint8_t before[BEFORE];
+	size_t len = u->before.len;
+
+	if (!u->voiced && !u->backlog) {
+		keep_before(u, bytes, samples, now_ms);
+		return;
+	}
+	if (u->unheard_ms == 0)
+		u->unheard_ms = now_ms;
+	if (u->unarrived_ms == 0)
+		u->unarrived_ms = now_ms;
+	u->voiced_ms = now_ms;
+	byte_queue_pop(&u->before, before, len);
+	/* A caller who sends no silence has the end of his last word in it. */
+	if (now_ms <= u->before_ms + UPLINK_BEFORE_MS)
+		keep_voice(u, before, len);
+	keep_voice(u, bytes, samples);
+}
+
+/* The newest of the voice, which may still have been under way when the service gave a sign. */
+static size_t under_way(const struct uplink *u, uint64_t now_ms)
+{
+	if (now_ms > u->voiced_ms + UPLINK_BEFORE_MS)
+		return 0;
+	return u->unheard.len < BEFORE ? u->unheard.len : BEFORE;
+}
+
+void uplink_arrived(struct uplink *u, uint64_t now_ms)
+{
+	if (u->unarrived_ms == 0)
+		return;
+	u->unarrived_ms = 0;
+	u->arrived = u->unheard.len - under_way(u, now_ms);
+	u->arrived_lost = u->unheard_lost;
+}
+
+static void clear_unheard(struct uplink *u)
+{
+	byte_queue_clear(&u->unheard);
+	u->unheard_ms = u->unarrived_ms = 0;
+	u->unheard_lost = u->arrived_lost = u->arrived = 0;
+}
+
+void uplink_forget(struct uplink *u)
+{
+	byte_queue_clear(&u->before);
+	clear_unheard(u);
+}
+
+void uplink_heard(struct uplink *u, uint64_t now_ms)
+{
+	uint8_t newest[BEFORE];
+	size_t len = under_way(u, now_ms);
 
 	if (u->unheard_ms == 0)
 		return;
 	byte_queue_pop(&u->unheard, NULL, u->unheard.len - len);
 	byte_queue_pop(&u->unheard, newest, len);
-	byte_queue_clear(&u->unheard);
-	byte_queue_push(&u->unheard, newest, len);
-	u->unheard_ms = u->unheard_lost = 0;
+	if (u->before.len == 0)
+		keep_before(u, newest, len, u->voiced_ms);
+	clear_unheard(u);
 }
 
-uint64_t uplink_send_again(struct uplink *u, struct vl_worker_stats *stats)
+uint64_t uplink_send_again(struct uplink *u, bool all, struct vl_worker_stats *stats)
 {
-	uint64_t since_ms = u->unheard_ms;
-	size_t len = since_ms != 0 ? u->unheard.len : 0;
-	uint8_t *bytes = malloc(len != 0 ? len : 1);
+	uint64_t since_ms = all ? u->unheard_ms : u->unarrived_ms;
+	size_t lost = u->unheard_lost - (all ? 0 : u->arrived_lost), len;
+	uint8_t *bytes;
 
+	if (!all)
+		byte_queue_pop(&u->unheard, NULL, since_ms != 0 ? u->arrived : u->unheard.len);
+	len = u->unheard.len;
+	bytes = malloc(len != 0 ? len : 1);
 	if (bytes != NULL)
 		byte_queue_pop(&u->unheard, bytes, len);
 	if (bytes == NULL || byte_queue_push_front(&u->queue, bytes, len) != 0)
-		u->unheard_lost += len;
+		lost += len;
 	free(bytes);
-	byte_queue_clear(&u->unheard);
-	stats_add(&stats->up_discarded_ms, u->unheard_lost / UPLINK_SAMPLES_PER_MS);
-	u->discarded += u->unheard_lost;
-	u->unheard_ms = u->unheard_lost = 0;
+	if (since_ms != 0) {
+		stats_add(&stats->up_discarded_ms, lost / UPLINK_SAMPLES_PER_MS);
+		u->discarded += lost;
+	}
+	clear_unheard(u);
 	bound_backlog(u, stats);
 	return since_ms;
 }

@@ -24,7 +24,7 @@
 #define UPLINK_SILENCE_MS 3000u	 /* silence made until the stream is ended */
 #define UPLINK_BACKLOG_MS 10000u /* caller audio kept while no session is ready, the newest */
 #define UPLINK_UNHEARD_MS \
-	8000u /* of it kept when it was sent and the service was not heard since, the newest: 64 KB, and only of one who speaks */
+	8000u /* of his voice kept when it was sent and the service has not shown that it heard it, the newest: 64 KB */
 #define UPLINK_BEFORE_MS      200u  /* and this before his voice was noticed */
 #define UPLINK_GAP_MAX_MS     2000u /* a longer hole in the RTP timestamps is a new stream, not a gap */
 #define UPLINK_HISTORY	      280u  /* samples that concealment looks back on */
@@ -79,9 +79,15 @@ struct uplink {
 	uint64_t last_tsc;  /* arrival of the newest payload in the queue */
 	uint64_t next_message_ms; /* pace of a backlog: at most twice real time */
 	uint8_t history[UPLINK_HISTORY];
-	struct byte_queue unheard; /* sent, and not known to have been heard */
-	uint64_t unheard_ms;	   /* since when there is voice in it, 0: none */
+	struct byte_queue before;  /* the newest that was sent and is nobody's voice: one begins before he is noticed */
+	uint64_t before_ms;	   /* when its newest was sent */
+	struct byte_queue unheard; /* voice that was sent, and that the service has not shown to have heard */
+	uint64_t unheard_ms;	   /* since when there is any in it, 0: there is none */
+	uint64_t voiced_ms;	   /* when its newest was sent */
 	size_t unheard_lost;	   /* samples that were too many for it */
+	size_t arrived;		   /* its first samples: the service was alive behind them, whatever it made of them */
+	uint64_t unarrived_ms;	   /* since when there is any behind those, 0: there is none */
+	size_t arrived_lost;	   /* of unheard_lost, what was of them */
 	size_t discarded;	   /* samples nobody will hear, since the owner cleared it */
 	bool voiced;		   /* set by the owner: what is taken now is somebody's voice, as far as it knows */
 };
@@ -117,14 +123,20 @@ void uplink_ready(struct uplink *uplink);
  */
 uint64_t uplink_take(struct uplink *uplink, int16_t *pcm, uint64_t now_ms);
 
-/* The service was heard: what it was sent has arrived. Worker loop. */
-void uplink_heard(struct uplink *uplink);
+/* A sign of life of the service, if only a pong: what it was sent has arrived. Worker loop. */
+void uplink_arrived(struct uplink *uplink, uint64_t now_ms);
+
+/* The service has shown what it makes of the caller's words: they are not said again. Worker loop. */
+void uplink_heard(struct uplink *uplink, uint64_t now_ms);
+
+/* The connection is gone: what was sent on it and not put back by uplink_send_again() is never said again. Worker loop. */
+void uplink_forget(struct uplink *uplink);
 
 /*
- * The service has heard nothing for some time: the caller's words that it was sent since then are put in front of the queue again.
- * Worker loop. Returns when the first of them was sent, 0: there was none.
+ * The caller's words go in front of the queue again: with `all` whatever the service has not shown to have heard, without it only what it was sent since its
+ * last sign of life. Worker loop. Returns when the first of them was sent, 0: there was none.
  */
-uint64_t uplink_send_again(struct uplink *uplink, struct vl_worker_stats *stats);
+uint64_t uplink_send_again(struct uplink *uplink, bool all, struct vl_worker_stats *stats);
 
 /* How long the caller spoke on behind the message just taken, microseconds: what is left in the queue. Worker loop. */
 uint64_t uplink_behind_us(const struct uplink *uplink);

@@ -19,7 +19,7 @@ enum connection_state {
 	STATE_OPEN,
 	STATE_CLOSING, /* our close frame is queued or sent */
 	STATE_DONE,    /* close the socket once the queue is empty */
-	STATE_STUCK,   /* half open: neither read nor write */
+	STATE_STUCK,   /* half open or frozen: what is read is dropped, nothing is written */
 };
 
 /* Bytes to write: one frame or one HTTP response, behind LWS_PRE bytes of room. */

@@ -32,6 +32,12 @@ static void half_open(struct connection *connection)
 	connection->state = STATE_STUCK;
 }
 
+/* As behind a proxy, or a process that stands still: TCP goes on. */
+static void freeze(struct connection *connection)
+{
+	connection->state = STATE_STUCK;
+}
+
 static void send_error(struct connection *connection, unsigned code, const char *reason)
 {
 	message_error(&connection->talk.text, code, reason);
@@ -91,12 +97,12 @@ void fault_tick_pongs(struct connection *connection, uint64_t now_ms)
 	}
 }
 
-/* "close:CODE:REASON", "error:CODE:REASON", "tcp-reset", "half-open", "interrupt", "go-away:MS"; and "expire-tokens", which hits no connection */
-enum act { ACT_CLOSE, ACT_ERROR, ACT_TCP_RESET, ACT_HALF_OPEN, ACT_INTERRUPT, ACT_GO_AWAY, ACTS };
+/* "close:CODE:REASON", "error:CODE:REASON", "tcp-reset", "half-open", "freeze", "interrupt", "go-away:MS"; and "expire-tokens", which hits no connection */
+enum act { ACT_CLOSE, ACT_ERROR, ACT_TCP_RESET, ACT_HALF_OPEN, ACT_FREEZE, ACT_INTERRUPT, ACT_GO_AWAY, ACTS };
 
 static int read_act(const char *what, unsigned *number, const char **reason)
 {
-	static const char *const names[ACTS] = {"close", "error", "tcp-reset", "half-open", "interrupt", "go-away"};
+	static const char *const names[ACTS] = {"close", "error", "tcp-reset", "half-open", "freeze", "interrupt", "go-away"};
 	size_t size = strcspn(what, ":");
 	char *end = (char *)what + size;
 	*number = 0;
@@ -122,7 +128,7 @@ int fault_now(struct server *server, const char *what, FILE *errors)
 		return server->tokens != NULL ? (int)token_expire_all(server->tokens, server_now_ms(server)) : 0;
 	if (act < 0) {
 		fprintf(errors,
-			"now: close:CODE:REASON, error:CODE:REASON, tcp-reset, half-open, interrupt, go-away:MS or "
+			"now: close:CODE:REASON, error:CODE:REASON, tcp-reset, half-open, freeze, interrupt, go-away:MS or "
 			"expire-tokens, not \"%s\"\n",
 			what);
 		return act;
@@ -144,6 +150,9 @@ int fault_now(struct server *server, const char *what, FILE *errors)
 			break;
 		case ACT_HALF_OPEN:
 			half_open(connection);
+			break;
+		case ACT_FREEZE:
+			freeze(connection);
 			break;
 		case ACT_INTERRUPT:
 			talk_interrupt(&connection->talk);

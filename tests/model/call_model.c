@@ -13,7 +13,7 @@
 #include "shared/log.h"
 
 struct totals {
-	uint64_t runs, ms, dials, ready, beats, frames, flushes, turns, tools, answered, lost, interruptions, failed;
+	uint64_t runs, ms, dials, ready, beats, frames, flushes, turns, tools, answered, lost, interruptions, failed, again;
 	uint64_t alone[FAULTS], with[FAULTS];
 };
 
@@ -54,6 +54,7 @@ static const char *play(uint64_t seed, bool trace, struct totals *totals)
 	totals->ms += w.now_ms - begin_ms;
 	totals->failed += w.call->session.state == SESSION_FAILED;
 	totals->dials += w.dials;
+	totals->again += w.again_said;
 	totals->ready += w.ready;
 	totals->beats += w.beats;
 	totals->frames += w.frames;
@@ -82,9 +83,10 @@ static void print(const struct totals *t)
 {
 #define N(value) ((unsigned long long)(value))
 	printf("# %llu runs, %.1f h of calls, %llu dials, %llu times ready, %llu beats, %llu frames, %llu flushes, %llu turns, "
-	       "%llu interrupted, %llu tool calls, %llu answered, %llu lost, %llu calls failed; %.1f s\n",
+	       "%llu interrupted, %llu tool calls, %llu answered, %llu lost, %llu questions said again, %llu calls failed; %.1f "
+	       "s\n",
 		N(t->runs), (double)t->ms / 3.6e6, N(t->dials), N(t->ready), N(t->beats), N(t->frames), N(t->flushes),
-		N(t->turns), N(t->interruptions), N(t->tools), N(t->answered), N(t->lost), N(t->failed), seconds());
+		N(t->turns), N(t->interruptions), N(t->tools), N(t->answered), N(t->lost), N(t->again), N(t->failed), seconds());
 	for (int i = 0; i < FAULTS; i++)
 		printf("# %s: %llu runs alone, %llu with others\n", call_fault_names[i], N(t->alone[i]), N(t->with[i]));
 }

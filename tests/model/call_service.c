@@ -50,14 +50,39 @@ size_t wss_headroom(void)
 	return 16;
 }
 
+/* A question that went into a connection of which nothing was heard until it was given up must be said to the next one. */
+static void note_unheard(struct call_world *w)
+{
+	const struct session *s = &w->call->session;
+	const struct world_said *last = NULL;
+
+	w->again = 0;
+	if (w->link < LINK_READY || !w->dead || s->state == SESSION_CLOSED || !s->asked || w->now_ms <= s->asked_ms + 6000)
+		return;
+	/* The end of the question, some time behind the connection's. */
+	for (uint32_t i = 1; i <= WORLD_SAID && last == NULL; i++) {
+		const struct world_said *said = &w->said[(w->said_next + WORLD_SAID - i) % WORLD_SAID];
+
+		if (said->print != 0 && said->connection == w->connections && said->ms <= s->asked_ms)
+			last = said;
+	}
+	if (last == NULL || last->heard || last->ms <= w->dead_ms + 1500)
+		return;
+	w->again = last->print;
+	w->again_ms = NEVER;
+	world_trace(w, "to be said again");
+}
+
 static void link_is_gone(struct call_world *w)
 {
+	note_unheard(w);
 	/* A Close has been sent: the service holds on to the session for some time behind the end of the connection. */
 	if (w->link == LINK_CLOSING && w->locked_ms == NEVER)
 		w->locked_ms = w->now_ms + 1000 + world_draw(w, 600);
 	w->link = LINK_NONE;
-	w->dead = w->write_wanted = w->hears = false;
-	w->next_ms = w->pong_ms = w->life_ms = w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->go_away_ms = NEVER;
+	w->dead = w->frozen = w->deaf = w->write_wanted = w->hears = false;
+	w->next_ms = w->pong_ms = w->life_ms = w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->freeze_ms =
+		w->go_away_ms = NEVER;
 	w->phantom_ms = w->noise_ms = w->handle_ms = w->late_audio_ms = w->over_ms = w->answer_ms = w->hears_ms = NEVER;
 	w->answer = (struct world_answer){.next_ms = NEVER, .heard_ms = NEVER};
 }
@@ -142,8 +167,9 @@ void wss_close(struct wss_connection *connection)
 	w->locked = w->conversation;
 	w->locked_ms = w->answer.speaks ? 0 : NEVER;
 	w->link = LINK_CLOSING;
-	w->next_ms =
-		w->dead || happens(w, FAULT_NO_ECHO, 128) ? NEVER : w->now_ms + 20 + world_draw(w, world_draw(w, 4) ? 80 : 2500);
+	w->next_ms = (w->dead && !w->deaf) || happens(w, FAULT_NO_ECHO, 128)
+			     ? NEVER
+			     : w->now_ms + 20 + world_draw(w, world_draw(w, 4) ? 80 : 2500);
 	world_trace(w, "close");
 }
 
@@ -174,7 +200,7 @@ uint32_t wss_unacknowledged_ms(const struct wss_connection *connection)
 	struct call_world *w = world_now;
 
 	check_alive(w, connection);
-	return w->dead && w->connections % 3 != 0 ? (uint32_t)(w->now_ms - w->dead_ms) : 0;
+	return w->dead && !w->frozen && w->connections % 3 != 0 ? (uint32_t)(w->now_ms - w->dead_ms) : 0;
 }
 
 void wss_read(struct wss_connection *connection, bool wanted)
@@ -244,6 +270,34 @@ static void on_seed(struct call_world *w, const char *text, size_t len)
 	}
 }
 
+/* Enough base64 of a message to tell its sound from all others. */
+#define SOUND_CHARS 128
+
+static void note_said(struct call_world *w, const char *sound)
+{
+	struct world_said *newest = &w->said[w->said_next++ % WORLD_SAID];
+	uint64_t print = 0xcbf29ce484222325u;
+
+	for (int i = 0; i < SOUND_CHARS; i++)
+		print = (print ^ (unsigned char)sound[i]) * 0x100000001b3u;
+	for (size_t i = 0; i < WORLD_SAID; i++)
+		if (w->said[i].print == print && w->said[i].heard)
+			world_find(w, "what was heard is said again");
+	*newest = (struct world_said){.print = print, .ms = w->now_ms, .connection = w->connections};
+	if (print == w->again && !w->dead) {
+		w->again = 0;
+		w->again_said++;
+	}
+}
+
+/* The service has shown that it heard the caller; the last moment may have been under way. */
+static void show_hearing(struct call_world *w)
+{
+	for (size_t i = 0; i < WORLD_SAID; i++)
+		if (w->said[i].print != 0 && w->said[i].connection == w->connections && w->said[i].ms + 600 < w->now_ms)
+			w->said[i].heard = true;
+}
+
 static void on_audio(struct call_world *w, const char *text, size_t len)
 {
 	const char *data = memmem(text, len, "\"data\":\"", 8);
@@ -251,7 +305,10 @@ static void on_audio(struct call_world *w, const char *text, size_t len)
 
 	if (w->link != LINK_READY)
 		world_find(w, "audio on a session that is not ready");
-	if (at + 4 > len || memcmp(text + at, "AAAA", 4) == 0 || w->dead)
+	if (at + SOUND_CHARS > len || memcmp(text + at, "AAAA", 4) == 0)
+		return;
+	note_said(w, text + at);
+	if (w->dead)
 		return;
 	w->voice_ms = w->said_ms = w->now_ms;
 	if (!w->hears && w->hears_ms == NEVER)
@@ -543,6 +600,7 @@ static void run_voice(struct call_world *w)
 	if (!w->hears || w->now_ms < w->voice_ms + 700)
 		return;
 	w->hears = false;
+	show_hearing(w);
 	say(w, "{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}");
 	say(w, "{\"serverContent\":{\"inputTranscription\":{\"text\":\"A question.\"}}}");
 	if (w->link != LINK_READY)
@@ -573,8 +631,16 @@ static void break_link(struct call_world *w)
 		world_trace(w, "half open");
 		w->dead = true;
 		w->dead_ms = w->now_ms;
+		w->discarded_ms = w->worker.stats.up_discarded_ms;
 		if (w->connections % 2 == 0)
 			w->half_open_ms = w->now_ms + TIMED_OUT_MS;
+	} else if (is_due(&w->freeze_ms, w->now_ms)) {
+		w->deaf = world_draw(w, 2);
+		world_trace(w, w->deaf ? "deaf" : "frozen");
+		w->dead = w->frozen = true;
+		w->dead_ms = w->now_ms;
+		w->discarded_ms = w->worker.stats.up_discarded_ms;
+		w->half_open_ms = NEVER;
 	}
 }
 
@@ -665,10 +731,12 @@ static void run_setup(struct call_world *w)
 	w->quota_ms = some_time(w, FAULT_QUOTA);
 	w->error_ms = some_time(w, FAULT_ERROR);
 	w->half_open_ms = some_time(w, FAULT_HALF_OPEN);
+	w->freeze_ms = some_time(w, FAULT_FREEZE);
 	w->go_away_ms = some_time(w, FAULT_GO_AWAY);
 	w->phantom_ms = some_time(w, FAULT_PHANTOM);
 	w->noise_ms = some_time(w, FAULT_NOISE);
 	w->handle_ms = w->now_ms + 100;
+	w->again_ms = w->now_ms + 9000; /* at the beginning of what was kept; a full socket keeps it for 6 s */
 	say(w, "{\"setupComplete\":{}}");
 }
 
@@ -693,7 +761,7 @@ void service_run(struct call_world *w)
 	default:
 		break;
 	}
-	if (w->link > LINK_DIALLING && !w->dead && is_due(&w->pong_ms, w->now_ms))
+	if (w->link > LINK_DIALLING && (!w->dead || w->deaf) && is_due(&w->pong_ms, w->now_ms))
 		call_wss_handler.pong(w->call);
 	if (w->link > LINK_DIALLING && w->write_wanted && w->now_ms >= w->full_ms) {
 		w->write_wanted = false;
@@ -706,6 +774,7 @@ void service_heal(struct call_world *w)
 	w->faults = 0;
 	w->healed = true;
 	w->no_address_ms = w->full_ms = 0;
-	w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->go_away_ms = w->phantom_ms = w->noise_ms = NEVER;
+	w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->freeze_ms = w->go_away_ms = w->phantom_ms = w->noise_ms =
+		NEVER;
 	world_trace(w, "mended");
 }

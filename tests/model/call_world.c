@@ -139,7 +139,8 @@ void call_world_begin(struct call_world *w, uint64_t seed, uint32_t faults, bool
 		world_draw(w, 2);
 	w->plane = &plane;
 	w->tick_ms = ticks_ms[world_draw(w, 3)];
-	w->next_ms = w->pong_ms = w->life_ms = w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->go_away_ms = NEVER;
+	w->next_ms = w->pong_ms = w->life_ms = w->reset_ms = w->quota_ms = w->error_ms = w->half_open_ms = w->freeze_ms =
+		w->go_away_ms = NEVER;
 	w->phantom_ms = w->noise_ms = w->handle_ms = w->late_audio_ms = w->over_ms = w->answer_ms = w->hears_ms = w->mended_ms =
 		NEVER;
 	w->out_ms = w->now_ms;
@@ -279,6 +280,9 @@ static void check(struct call_world *w)
 		world_find(w, "waits without a deadline");
 	else if (w->now_ms > w->out_ms + OUT_MAX_MS)
 		world_find(w, "neither talks nor ends");
+	if (w->again != 0 && w->link == LINK_READY && !w->dead && w->now_ms >= w->again_ms &&
+		w->worker.stats.up_discarded_ms == w->discarded_ms)
+		world_find(w, "what nobody heard is not said again");
 	if (s->state == SESSION_READY && w->link != LINK_READY)
 		world_find(w, "ready without a connection");
 	if ((s->state == SESSION_WAITING || s->state == SESSION_FAILED) && w->link != LINK_NONE)

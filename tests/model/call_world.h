@@ -27,6 +27,7 @@
 	X(QUOTA, "quota closes") \
 	X(REFUSE_RESUME, "refused resumes") \
 	X(HALF_OPEN, "half-open sockets") \
+	X(FREEZE, "frozen and deaf sessions") \
 	X(RESET, "resets") \
 	X(ERROR, "errors in messages") \
 	X(SLOW, "slow audio") \
@@ -54,6 +55,7 @@ extern const char *const call_fault_names[FAULTS];
 
 #define WORLD_TOOLS 64u
 #define WORLD_TURNS 100u /* codes that tell turns apart */
+#define WORLD_SAID  512u
 #define NEVER	    UINT64_MAX
 
 enum link_state { LINK_NONE, LINK_DIALLING, LINK_OPEN, LINK_SETUP, LINK_READY, LINK_CLOSING };
@@ -74,6 +76,13 @@ struct world_answer {
 	bool speaks, stalled;
 };
 
+/* A message of the caller's voice: a sound that there is only once. */
+struct world_said {
+	uint64_t print, ms;
+	uint32_t connection;
+	bool heard; /* and the service has shown it */
+};
+
 struct call_world {
 	struct worker worker;
 	struct users users;
@@ -89,14 +98,20 @@ struct call_world {
 	/* The socket. */
 	enum link_state link;
 	uint32_t connections, phase;
-	bool reading, write_wanted, dead; /* dead: half open */
+	bool reading, write_wanted;
+	bool dead, frozen, deaf; /* half open; and TCP acknowledges; and pings are answered */
 	uint64_t next_ms, gone_ms, pong_ms, full_ms, no_address_ms;
-	uint64_t life_ms, reset_ms, quota_ms, error_ms, half_open_ms, dead_ms, go_away_ms, phantom_ms, noise_ms, handle_ms,
-		late_audio_ms, over_ms;
+	uint64_t life_ms, reset_ms, quota_ms, error_ms, half_open_ms, freeze_ms, dead_ms, go_away_ms, phantom_ms, noise_ms,
+		handle_ms, late_audio_ms, over_ms;
 
 	/* The service. */
 	uint32_t conversation, conversations, handles, locked;
 	uint64_t locked_ms, voice_ms, hears_ms, answer_ms;
+	struct world_said said[WORLD_SAID];
+	uint32_t said_next;
+	uint64_t
+		discarded_ms; /* of the caller, when the connection died: more, and what must be said again may have been of it */
+	uint64_t again, again_ms;  /* what must be said again, 0: nothing; by when, NEVER: not yet, nobody could have heard it */
 	uint64_t said_ms, done_ms; /* newest voice of the caller that was not said in a gap; newest answer given whole, 0: none */
 	bool hears;
 	struct world_answer answer;
@@ -113,6 +128,7 @@ struct call_world {
 	bool sends_silence, failed_reported, probed;
 	uint64_t speaks_from_ms, speaks_to_ms, out_ms, mended_ms;
 	uint32_t probe_turn;
+	uint64_t again_said;
 	uint64_t dials, ready, beats, frames, flushes, tools_answered, interruptions;
 };
 

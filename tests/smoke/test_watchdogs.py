@@ -4,6 +4,7 @@
 voice that comes back from the phone."""
 
 import json
+import time
 
 import calls
 from harness import SmokeCase, main, measured, scene, stage
@@ -64,6 +65,25 @@ class Watchdogs(SmokeCase):
         record = json.loads(stage.wait_for(lambda: self.records.exists() and self.records.read_text(), 5, "the record"))
         self.assertEqual((record["unanswered"], record["gap_count"]), (1, 2))
         self.assertEqual({gap["reason"] for gap in record["gaps"]}, {"no answer from the model in time"})
+
+    def test_answer_that_stops_in_its_middle(self):
+        """The connection lives, and half of the answer never comes: the model is reminded, or asked on another connection, and the caller hears an answer whole."""
+        _, phone = self.begin("--stall-ms", 600000, seconds=45)
+        stage.wait_for(lambda: self.worker()["down_frames"] >= ANSWER_S * 1000 / 20 / 2 - 5, 12, "half of the answer")
+        begun = time.monotonic()
+        self.control("stall-ms=0")
+        stage.wait_for(lambda: self.texts() >= 1, 16, "the reminder")
+        reminded = time.monotonic() - begun
+        stage.wait_for(lambda: self.worker()["turns"] >= 1, 20, "an answer that is whole")
+        answered = time.monotonic() - begun
+        report = self.scene.report(phone)
+        spans = self.heard_ms(report)
+        measured(f"an answer that stops: reminded {reminded:.1f} s, another one whole {answered:.1f} s behind its middle; heard {[round(ms) for ms in spans]} ms of answers of {ANSWER_S} s")
+        self.assertTrue(10 < reminded < 15.5, reminded)
+        self.assertEqual(len(spans), 2)
+        self.assertLess(spans[0], ANSWER_S * 1000 / 2 + 100)
+        self.assertGreater(spans[1], ANSWER_S * 1000 - 60)
+        self.assert_unbroken(report)
 
     def test_phantom_interruption(self):
         """Nobody interrupted: counted, and the model is asked to go on."""

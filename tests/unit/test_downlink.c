@@ -241,7 +241,11 @@ START_TEST(test_downlink_stall_gathers_again)
 	now += 100;
 	take_due(NULL);
 	now += 2000; /* ran dry in the middle of a sentence */
+	take_due(NULL);
+	ck_assert(!downlink_stalled(&downlink, now));
+	ck_assert(downlink_stalled(&downlink, now + DOWNLINK_SILENT_MS));
 	feed(tone(), 60 * MS_BYTES);
+	ck_assert(!downlink_stalled(&downlink, now + DOWNLINK_SILENT_MS));
 	ck_assert_uint_eq(take_due(NULL), 0);
 	feed(tone(), 150 * MS_BYTES); /* and more than the first time */
 	ck_assert_uint_gt(take_due(NULL), 0);

@@ -227,6 +227,23 @@ START_TEST(test_turn_interrupted)
 }
 END_TEST
 
+/* Half an answer, and no word more: the rest is owed, once; what comes of it after all is the same turn. */
+START_TEST(test_turn_stalled)
+{
+	RUN(true, SPEAKS, {7000, TURN_STALLED, TURN_DO_ASKED}, {7005, TURN_STALLED, 0}, {9000, TURN_CALLER_STARTED, 0},
+		{10000, TURN_CALLER_STOPPED, TURN_DO_ASKED, 1000}, {10005, TURN_STALLED, 0}, {11000, TURN_AUDIO, 0},
+		{12000, TURN_CALLER_STARTED, TURN_DO_PAUSE}, {12100, TURN_CALLER_STOPPED, 0, 100},
+		{12600, TURN_TICK, TURN_DO_RESUME | TURN_DO_FALSE_ALARM}, {18000, TURN_STALLED, TURN_DO_ASKED},
+		{18500, TURN_COMPLETE, 0}, {18600, TURN_DRAINED, TURN_DO_REPORT});
+	ck_assert_uint_eq(turn.count, 1);
+	ck_assert(!turn.owed);
+	/* On hold nobody waits. A model that waits for the caller has said what it had to say, and so has one that was cut off. */
+	RUN(false, SPEAKS, {6000, TURN_HELD, 0}, {7000, TURN_STALLED, TURN_DO_EXCUSED}, {9000, TURN_BACK, TURN_DO_ASKED});
+	RUN(false, SPEAKS, {2000, TURN_WAITING, TURN_DO_EXCUSED}, {7000, TURN_STALLED, 0});
+	RUN(false, SPEAKS, {2000, TURN_CALLER_STARTED, 0}, {2200, TURN_INTERRUPTED, TURN_DO_REPORT}, {7000, TURN_STALLED, 0});
+}
+END_TEST
+
 START_TEST(test_turn_local)
 {
 	/* The service agrees. */
@@ -318,6 +335,6 @@ int main(void)
 	Suite *suite = suite_create("turn");
 
 	unit_add(suite, "turn", test_turn_answer, test_turn_without_a_question, test_turn_follows, test_turn_owed,
-		test_turn_interrupted, test_turn_local, test_turn_tail, test_turn_hush, test_turn_any_order);
+		test_turn_interrupted, test_turn_stalled, test_turn_local, test_turn_tail, test_turn_hush, test_turn_any_order);
 	return unit_run(suite);
 }

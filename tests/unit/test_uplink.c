@@ -348,51 +348,130 @@ static void send_messages(unsigned int count, uint8_t code, bool voiced)
 	}
 }
 
-/* Words that the service has not heard go in front of what came since, with their beginning and without the silence behind them. */
+/* Words that the service has not heard go in front of what came since, each with its beginning and without the silence behind it. */
 START_TEST(test_uplink_said_again)
 {
 	uint8_t bytes[80 * FRAME];
 	uint64_t begun;
 
 	send_messages(20, 1, false);
-	ck_assert_uint_eq(uplink.unheard.len, UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS);
+	ck_assert_uint_eq(uplink.before.len, UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS);
+	ck_assert_uint_eq(uplink.unheard.len, 0);
 	begun = now;
 	send_messages(25, 2, true);
 	send_messages(100, 3, false);
 	send_messages(5, 4, true);
 	byte_queue_fill(&uplink.queue, 5, FRAME);
-	ck_assert_uint_eq(uplink_send_again(&uplink, &stats), begun);
-	ck_assert_uint_eq(uplink.queue.len, (10 + 50 + 10 + 1) * FRAME - 1600 + UPLINK_BEFORE_MS * UPLINK_SAMPLES_PER_MS);
-	byte_queue_pop(&uplink.queue, bytes, uplink.queue.len);
+	ck_assert_uint_eq(uplink_send_again(&uplink, false, &stats), begun);
+	ck_assert_uint_eq(uplink.queue.len, (10 + 50 + 10 + 10 + 1) * FRAME);
+	byte_queue_pop(&uplink.queue, bytes, sizeof(bytes));
 	ck_assert_uint_eq(bytes[0], 1);
 	ck_assert_uint_eq(bytes[10 * FRAME], 2);
 	ck_assert_uint_eq(bytes[60 * FRAME - 1], 2);
-	ck_assert_uint_eq(bytes[60 * FRAME], 4);
-	ck_assert_uint_eq(bytes[70 * FRAME], 5);
+	ck_assert_uint_eq(bytes[60 * FRAME], 3);
+	ck_assert_uint_eq(bytes[70 * FRAME], 4);
+	ck_assert_uint_eq(uplink.queue.len, FRAME);
 	ck_assert_uint_eq(uplink.discarded, 0);
-	ck_assert_uint_eq(uplink_send_again(&uplink, &stats), 0);
+	byte_queue_pop(&uplink.queue, NULL, FRAME);
+	for (int all = 0; all < 2; all++)
+		ck_assert_uint_eq(uplink_send_again(&uplink, all, &stats), 0);
 	ck_assert_uint_eq(uplink.queue.len, 0);
 }
 END_TEST
 
-/* What the service has heard is not said twice, and what is kept is bounded; what is too much is counted. */
+/* A dead path has brought what was sent before its last sign of life; a service that has shown nothing of it may have heard none. */
+START_TEST(test_uplink_arrived_is_not_heard)
+{
+	for (int all = 0; all < 2; all++) {
+		uint64_t first, second;
+
+		first = now;
+		send_messages(25, 1, true);
+		send_messages(3, 3, false);
+		uplink_arrived(&uplink, now);
+		ck_assert_uint_eq(uplink.unarrived_ms, 0);
+		ck_assert_uint_eq(uplink.unheard_ms, first);
+		send_messages(7, 3, false);
+		second = now;
+		send_messages(10, 2, true);
+		ck_assert_uint_eq(uplink_send_again(&uplink, all, &stats), all ? first : second);
+		/* What came just before the sign of life may not have been behind it. */
+		ck_assert_uint_eq(uplink.queue.len, ((all ? 50 : 10) + 10 + 20) * FRAME);
+		ck_assert_uint_eq(uplink.discarded, 0);
+		end();
+		begin();
+	}
+	send_messages(25, 1, true);
+	uplink_arrived(&uplink, now);
+	ck_assert_uint_eq(uplink_send_again(&uplink, false, &stats), 0);
+	ck_assert_uint_eq(uplink.queue.len, 0);
+	ck_assert_uint_eq(uplink_send_again(&uplink, true, &stats), 0);
+}
+END_TEST
+
+/* The end of a word is still under way for a moment, and no longer. */
+START_TEST(test_uplink_under_way)
+{
+	for (unsigned int ms = 100; ms <= 300; ms += 200) {
+		send_messages(25, 1, true);
+		now += ms - 40;
+		uplink_arrived(&uplink, now);
+		send_messages(1, 1, true);
+		ck_assert_uint_ne(uplink_send_again(&uplink, false, &stats), 0);
+		ck_assert_uint_eq(uplink.queue.len, (ms < 200 ? 10 + 2 : 2) * FRAME);
+		end();
+		begin();
+		send_messages(25, 1, true);
+		now += ms - 40;
+		uplink_heard(&uplink, now);
+		send_messages(1, 1, true);
+		ck_assert_uint_ne(uplink_send_again(&uplink, true, &stats), 0);
+		ck_assert_uint_eq(uplink.queue.len, (ms < 200 ? 10 + 2 : 2) * FRAME);
+		end();
+		begin();
+	}
+	/* Without silence in between what came before a word is the end of the last one. */
+	send_messages(5, 3, false);
+	now += 400;
+	send_messages(1, 1, true);
+	ck_assert_uint_ne(uplink_send_again(&uplink, true, &stats), 0);
+	ck_assert_uint_eq(uplink.queue.len, 2 * FRAME);
+	end();
+	begin();
+	send_messages(25, 1, true);
+	uplink_forget(&uplink);
+	send_messages(1, 1, true);
+	ck_assert_uint_ne(uplink_send_again(&uplink, true, &stats), 0);
+	ck_assert_uint_eq(uplink.queue.len, 2 * FRAME);
+}
+END_TEST
+
+/* What the service has heard is not said twice, and what is kept is bounded; what is too much is counted, of what is said again only. */
 START_TEST(test_uplink_unheard_is_bounded)
 {
-	send_messages(50, 1, true);
-	uplink_heard(&uplink);
-	ck_assert_uint_eq(uplink_send_again(&uplink, &stats), 0);
-	ck_assert_uint_eq(uplink.queue.len, 0);
+	for (int all = 0; all < 2; all++) {
+		send_messages(50, 1, true);
+		uplink_heard(&uplink, now);
+		ck_assert_uint_eq(uplink_send_again(&uplink, all, &stats), 0);
+		ck_assert_uint_eq(uplink.queue.len, 0);
+	}
 	send_messages(250, 2, true);
 	ck_assert_uint_le(uplink.unheard.capacity, 65536);
-	ck_assert_uint_ne(uplink_send_again(&uplink, &stats), 0);
+	ck_assert_uint_ne(uplink_send_again(&uplink, true, &stats), 0);
 	ck_assert_uint_eq(uplink.queue.len, UPLINK_UNHEARD_MS * UPLINK_SAMPLES_PER_MS);
-	ck_assert_uint_eq(uplink.discarded, 2000 * UPLINK_SAMPLES_PER_MS);
-	ck_assert_uint_eq(stats.up_discarded_ms, 2000);
-	byte_queue_fill(&uplink.queue, 3, 8000);
-	uplink_send_again(&uplink, &stats);
+	ck_assert_uint_eq(uplink.discarded, (2000 + UPLINK_BEFORE_MS) * UPLINK_SAMPLES_PER_MS);
+	ck_assert_uint_eq(stats.up_discarded_ms, 2000 + UPLINK_BEFORE_MS);
 	send_messages(10, 4, true);
-	uplink_heard(&uplink);
-	ck_assert_uint_le(uplink.unheard.capacity, 4096);
+	uplink_heard(&uplink, now);
+	ck_assert_uint_le(uplink.unheard.capacity + uplink.before.capacity, 4096);
+	/* Too much came, but what arrived before the sign of life is not missed by a path that died behind it. */
+	send_messages(250, 2, true);
+	uplink_arrived(&uplink, now);
+	send_messages(100, 2, true);
+	byte_queue_clear(&uplink.queue);
+	uplink.discarded = 0;
+	ck_assert_uint_ne(uplink_send_again(&uplink, false, &stats), 0);
+	ck_assert_uint_eq(uplink.discarded, 0);
 }
 END_TEST
 
@@ -428,7 +507,8 @@ int main(void)
 	unit_add_fixture(suite, "gaps", begin, end, test_uplink_loss_is_concealed, test_uplink_not_audio, test_uplink_suppressed,
 		test_uplink_stream_ends, test_uplink_hold);
 	unit_add_fixture(suite, "pace", begin, end, test_uplink_first_words, test_uplink_message, test_uplink_age);
-	unit_add_fixture(suite, "again", begin, end, test_uplink_said_again, test_uplink_unheard_is_bounded);
+	unit_add_fixture(suite, "again", begin, end, test_uplink_said_again, test_uplink_arrived_is_not_heard,
+		test_uplink_under_way, test_uplink_unheard_is_bounded);
 	unit_add_fixture(suite, "hostile", begin, end, test_uplink_hostile);
 	return unit_run(suite);
 }

@@ -429,7 +429,8 @@ static void lose_connection(void)
 static void connect_again(unsigned int ms)
 {
 	now += ms;
-	while (call->session.state != SESSION_DIALLING || call->connection == NULL) {
+	for (int i = 0; call->session.state != SESSION_DIALLING || call->connection == NULL; i++) {
+		ck_assert_int_lt(i, 10000);
 		call_tick(call, now);
 		worker_gate_run(&worker, now);
 		now += 5;
@@ -454,6 +455,10 @@ static const char *sent(unsigned int index)
 		control = control->next;
 	return control != NULL ? control->text : "";
 }
+
+#define HANDLE	 "{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}"
+#define QUESTION "{\"serverContent\":{\"inputTranscription\":{\"text\":\"When do you open?\"}}}"
+#define ANSWER	 "{\"serverContent\":{\"outputTranscription\":{\"text\":\"We open at\"}}}"
 
 /* The caller says something for a second: 40 ms each tick, and asks. */
 static void say(void)
@@ -523,6 +528,7 @@ START_TEST(test_call_path_dies)
 		clear = true;
 		say();
 		heard = call->heard_ms = vl_clock_ms() - 9000;
+		call->session.asked_ms = call->uplink.unarrived_ms = heard + 5000;
 		call_wss_handler.lost(call, 1006, 0, dead, "no");
 		ck_assert_uint_eq(call->uplink.queue.len, dead ? 8000 : 0);
 		ck_assert_uint_eq(call->uplink.unheard_ms, 0);
@@ -555,6 +561,119 @@ START_TEST(test_call_slow_is_not_dead)
 }
 END_TEST
 
+/* Until the connection that nobody answers on is given up, with a Close or without one. */
+static void wait_for_another(void)
+{
+	ck_assert_int_eq(call->session.state, SESSION_READY);
+	for (int i = 0; i < 1000 && call->session.state == SESSION_READY; i++, now += 20)
+		call_tick(call, now);
+	ck_assert_int_ne(call->session.state, SESSION_READY);
+	now += SESSION_CLOSE_MS;
+	call_tick(call, now);
+	ck_assert_int_ne(call->session.state, SESSION_CLOSING);
+}
+
+/*
+ * A question into a connection that acknowledges whatever it is sent: a service that stands still behind a proxy answers not even a ping, a deaf one does
+ * that. Either way it is said again, and on the third session once more if need be; then nobody asks for it in other words.
+ */
+START_TEST(test_call_mute_connection)
+{
+	uint64_t asked;
+
+	for (int alive = 0; alive < 2; alive++) {
+		if (alive) {
+			end();
+			begin();
+		}
+		ready();
+		message("{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}");
+		clear = true;
+		say();
+		asked = now;
+		for (int connection = 0; connection < 2; connection++) {
+			uint64_t heard = call->heard_ms;
+
+			while (now < asked + (connection == 0 ? 13200 : 8700) && call->session.state == SESSION_READY) {
+				call_tick(call, now);
+				if (alive && pings > 0) {
+					uplink_arrived(&call->uplink, now);
+					call->urgent_ms = 0;
+				}
+				call->heard_ms = heard;
+				now += 20;
+			}
+			ck_assert_int_ne(call->session.state, SESSION_READY);
+			if (alive) {
+				ck_assert_int_eq(call->session.state, SESSION_CLOSING);
+				ck_assert_uint_eq(call->uplink.queue.len, 0);
+				now += SESSION_CLOSE_MS;
+				call_tick(call, now);
+			}
+			ck_assert_int_ne(call->session.state, SESSION_CLOSING);
+			ck_assert_uint_eq(call->uplink.queue.len, 8000);
+			call->attached = true;
+			connect_again(500);
+			call->attached = false;
+			ck_assert_str_eq(resumed_how, connection == 0 ? "resumed" : "fresh");
+			ck_assert_int_eq(resumed_discarded_ms, 0);
+			ck_assert_str_eq(sent(0), "");
+			ck_assert(call->session.asked);
+			asked = now;
+			wait_until(now + 1000);
+			ck_assert_uint_eq(call->uplink.queue.len, 0);
+			pings = 0;
+		}
+	}
+}
+END_TEST
+
+/* What the service has shown to have heard is not said twice, be it by a word of the question or by any sign of an answer. */
+START_TEST(test_call_heard_is_not_said_again)
+{
+	static const char *const signs[] = {"{\"voiceActivity\":{\"voiceActivityType\":\"ACTIVITY_END\"}}", QUESTION,
+		"{\"serverContent\":{\"turnComplete\":true}}", "{\"serverContent\":{\"interrupted\":true}}",
+		"{\"serverContent\":{\"outputTranscription\":{\"text\":\"Well\"}}}"};
+	static const char *const no_signs[] = {"{}", "{\"serverContent\":{}}", "{\"usageMetadata\":{\"totalTokenCount\":7}}",
+		"{\"sessionResumptionUpdate\":{\"newHandle\":\"i\",\"resumable\":true}}"};
+	size_t count = sizeof(signs) / sizeof(signs[0]);
+
+	for (size_t i = 0; i < count + sizeof(no_signs) / sizeof(no_signs[0]); i++) {
+		if (i > 0) {
+			end();
+			begin();
+		}
+		ready();
+		clear = true;
+		say();
+		now += 1200;
+		message(i < count ? signs[i] : no_signs[i - count]);
+		call_asked(call, now);
+		wait_for_another();
+		ck_assert_msg(call->uplink.queue.len == (i < count ? 0 : 8000), "sign %zu: %zu", i, call->uplink.queue.len);
+	}
+}
+END_TEST
+
+/* A connection that ends while its answer is merely slow has heard the question, as far as anybody knows. */
+START_TEST(test_call_recent_words_are_not_said_again)
+{
+	for (int late = 0; late < 2; late++) {
+		if (late) {
+			end();
+			begin();
+		}
+		ready();
+		clear = true;
+		say();
+		wait_until(now + (late ? 5020 : 4900));
+		message("{\"error\":{\"code\":503,\"message\":\"The service is currently unavailable.\"}}");
+		ck_assert_int_ne(call->session.state, SESSION_READY);
+		ck_assert_uint_eq(call->uplink.queue.len, late ? 8000 : 0);
+	}
+}
+END_TEST
+
 /* The service sends some pongs half a minute late: while it acknowledges what is sent, the model is reminded and the connection kept. */
 START_TEST(test_call_late_pong_is_not_dead)
 {
@@ -569,10 +688,6 @@ START_TEST(test_call_late_pong_is_not_dead)
 END_TEST
 
 static struct tool book = {.name = "book", .timeout_s = 10};
-
-#define HANDLE	 "{\"sessionResumptionUpdate\":{\"newHandle\":\"h\",\"resumable\":true}}"
-#define QUESTION "{\"serverContent\":{\"inputTranscription\":{\"text\":\"When do you open?\"}}}"
-#define ANSWER	 "{\"serverContent\":{\"outputTranscription\":{\"text\":\"We open at\"}}}"
 
 /* Cut off in the middle of an answer: what has come is played, the rest is asked for. */
 START_TEST(test_call_cut_answer_goes_on)
@@ -594,6 +709,54 @@ START_TEST(test_call_cut_answer_goes_on)
 	ck_assert_ptr_nonnull(strstr(sent(0), "Go on from there"));
 	ck_assert_str_eq(sent(1), "");
 	ck_assert(call->session.asked);
+}
+END_TEST
+
+/* The model stops in its middle, after a sentence or its first bytes, on a connection that lives: reminded, then asked for the rest on another one. */
+START_TEST(test_call_answer_stops)
+{
+	static const char *const audios[] = {AUDIO, "{\"serverContent\":{\"modelTurn\":{\"parts\":[{\"inlineData\":{\"mimeType\":"
+						    "\"audio/pcm;rate=24000\",\"data\":\"AAA=\"}}]}}}"};
+	uint64_t stopped;
+
+	for (size_t i = 0; i < 2; i++) {
+		if (i > 0) {
+			end();
+			begin();
+		}
+		ready();
+		message(HANDLE);
+		message(QUESTION);
+		if (i == 0)
+			message(ANSWER);
+		message(audios[i]);
+		ck_assert(i == 1 || call->session.busy);
+		clear = true;
+		stopped = now;
+		call->downlink.queue.len = 0;
+		call->downlink.speaking = i == 0; /* a few bytes are not heard */
+		call->downlink.play_end_ms = now;
+		for (; now < stopped + DOWNLINK_SILENT_MS; now += 20) {
+			ck_assert(!call->session.asked);
+			call->heard_ms = now;
+			call_tick(call, now);
+		}
+		for (; !call->session.asked && now < stopped + 60000; now += 20)
+			call_tick(call, now);
+		ck_assert(call->session.asked && !call->session.busy);
+		ck_assert_uint_le(now, stopped + DOWNLINK_SILENT_MS + 40);
+		for (; call->session.state == SESSION_READY && now < stopped + 60000; now += 20) {
+			call->urgent_ms = 0; /* pings are answered */
+			call_tick(call, now);
+		}
+		ck_assert_int_eq(call->session.state, SESSION_CLOSING);
+		ck_assert_uint_ge(now, stopped + DOWNLINK_SILENT_MS + SESSION_ANSWER_MS + SESSION_NUDGED_MS);
+		clear = false;
+		now += SESSION_CLOSE_MS;
+		call_tick(call, now);
+		connect_again(500);
+		ck_assert_ptr_nonnull(strstr(sent(0), i == 0 ? "Go on from there" : "Answer"));
+	}
 }
 END_TEST
 
@@ -784,10 +947,12 @@ int main(void)
 	unit_add_fixture(suite, "call", begin, end, test_call_answer_outlives_go_away,
 		test_call_stays_while_its_project_is_closed, test_call_over_its_quota_keeps_nothing,
 		test_call_many_outlive_a_closed_project, test_call_greeting_outlives_go_away, test_call_deadline_moves_on,
-		test_call_half_open, test_call_path_dies, test_call_slow_is_not_dead, test_call_late_pong_is_not_dead,
-		test_call_failed_start_moves_on, test_call_attach_ends_speech, test_call_reads_until_ready,
-		test_call_cut_answer_goes_on, test_call_complete_answer_plays_on, test_call_question_is_asked_again,
-		test_call_reseeded, test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
+		test_call_half_open, test_call_mute_connection, test_call_heard_is_not_said_again,
+		test_call_recent_words_are_not_said_again, test_call_path_dies, test_call_slow_is_not_dead,
+		test_call_late_pong_is_not_dead, test_call_failed_start_moves_on, test_call_attach_ends_speech,
+		test_call_reads_until_ready, test_call_cut_answer_goes_on, test_call_answer_stops,
+		test_call_complete_answer_plays_on, test_call_question_is_asked_again, test_call_reseeded,
+		test_call_reseeded_with_functions, test_call_lost_greeting_is_asked_again);
 	unit_add_fixture(suite, "credential", begin, end, test_call_waits_for_token, test_call_without_token,
 		test_call_token_refused, test_call_key_refused);
 	tcase_add_checked_fixture(errors, begin, end);
