@@ -38,7 +38,7 @@
 	X(local_undone, "count", "of them, taken back because the service did not agree")                        \
 	X(messages_bad, "messages", "messages from the model that could not be understood")                      \
 	X(loop_longest_us, "us", "longest turn of the event loop so far, without its sleep")                     \
-	X(ticks, "ticks", "times the loop moved the audio of its calls, every 5 ms while there are any")         \
+	X(ticks, "ticks", "times the loop moved the audio of its calls, every 5 or 10 ms while there are any")   \
 	X(ticks_late, "ticks", "of them more than 5 ms behind their time")                                       \
 	X(dials_waiting, "calls", "calls that wait for their turn to dial now")                                  \
 	X(dials_refused, "calls", "calls not dialled because their key or project was refused a moment ago")     \
