@@ -90,20 +90,19 @@ static unsigned int take_from(struct lcore *lcore, const struct lcore_transmit_s
 		if (tx->count == LCORE_TX_STAGE)
 			lcore_flush_port(lcore, source->port);
 	} while (count == room && total < LCORE_BURSTS_A_TURN * LCORE_BURST);
-	if (tx->count > 0)
 	private->tx_ports |= UINT64_C(1) << source->port;
 	return total;
 }
 
 unsigned int lcore_take_sent_over(struct lcore *lcore)
 {
-	struct lcore_private *private = lcore_private(lcore);
+	struct lcore_transmit *transmit = &lcore_private(lcore)->transmit;
 	unsigned int total = 0;
 
-	for (unsigned int i = 0; i < private->transmit.sources; i++)
-		total += take_from(lcore, &private->transmit.from[i]);
+	for (unsigned int i = 0; i < transmit->sources; i++)
+		total += take_from(lcore, &transmit->from[i]);
 	if (total > 0)
-	private->transmit.taken_tsc = private->now;
+		transmit->taken_tsc = lcore_private(lcore)->now;
 	return total;
 }
 
