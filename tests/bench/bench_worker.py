@@ -3,12 +3,13 @@
 """What a worker costs: the real worker with real TLS against the local emulator, its calls played by fake_dataplane. Method and figures: doc/capacity.md, "Worker".
 
 CPU is that of the worker's loop thread alone (/proc/PID/schedstat), divided by the seconds of talk: "thousandths of a core per call". The kernel counts the
-emulator's half of loopback TCP to whoever sends, so it is in it. Where calls, emulator and worker together want more than the machine has, all of them run with
-slow_time.so: their clocks and their waits are N times slower, so a second of talk has N seconds of machine. The worker is then held to 1/N of a core
-(SCHED_DEADLINE), what one core of its own would be, and emulator and callers go before everything else on the machine (SCHED_FIFO), as machines of their own would.
+emulator's half of loopback TCP to whoever sends, so it is in it. It is real pace if nothing else is said: two quiet processors are enough for 1,000 calls. On a
+machine that is busy, or with more calls, worker, emulator and calls run with slow_time.so (--slow N, or SLOW of a part): their clocks and their waits are N times
+slower, so a second of talk has N seconds of machine. The worker is then held to 1/N of a core (SCHED_DEADLINE), what one core of its own would be, and emulator and
+callers go before everything else on the machine (SCHED_FIFO), as machines of their own would.
 As root, and with Debian's linux-perf for system calls and for the time in parts; without, those are left out.
 
-usage: bench_worker.py [--json FILE] [PART...]     PART: slowing counts minute speaking messages setups memory parts copies, or one run as
+usage: bench_worker.py [--json FILE] [--slow N] [PART...]     PART: slowing counts minute speaking messages setups memory parts copies, or one run as
 CALLS[:MESSAGE_MS[:SPEAKING[:SLOW[:CORES[:SECONDS]]]]], CORES the share of the worker in slowed time, 0 for all it can get"""
 
 import argparse
@@ -21,6 +22,7 @@ import pathlib
 import re
 import resource
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -34,14 +36,16 @@ import stage  # noqa: E402  pylint: disable=wrong-import-position
 
 KEY = "BENCH-KEY-0123456789"
 WINDOW_S = 10  # of talk, a whole cycle of question and answer
-SLOW = 4  # of the runs that are compared with each other
+COUNTS = (10, 100, 250, 500, 750, 1000)
+ROUNDS = 3  # of the runs that are compared with each other, in turn
+MEMORY_SLOW = 8  # 2,000 calls want four processors
 SLICE_NS = 2_000_000  # what the worker gets at once of its share of a core: below its ticks of 5 ms, and not so little that each slice begins with cold caches
 TICKS = os.sysconf("SC_CLK_TCK")
 PARTS = ("slowing", "counts", "minute", "speaking", "messages", "setups", "memory", "parts", "copies")
 SYSTEM_CALLS = ("epoll_pwait", "epoll_wait", "epoll_ctl", "read", "write", "recvfrom", "sendto")
 
 # Which part of the work a source file of the tree does; what is not here is the calls' own logic.
-FILES = (("WebSocket", r"ws|wss.*|https"), ("JSON, base64", r"gemini_.*|base64.*|json.*"), ("resampling", r"resample"), ("codec", r"g711"),
+FILES = (("WebSocket", r"ws|wss.*|https"), ("JSON, base64", r"gemini_.*|base64.*|json.*"), ("resampling", r"resample.*"), ("codec", r"g711.*"),
          ("loop", r"worker"), ("channel to the data plane", r"ring|channel|link|dataplane_link"), ("voice detection", r"voice_activity"))
 LIBRARIES = (("TLS", r"libssl|libcrypto"), ("loop", r"evlib|libuv"), ("WebSocket", r"libwebsockets"), ("JSON, base64", r"libcjson"), ("codec", r"libspandsp"),
              ("kernel", r"\[kernel|\[vdso|\[unknown|vmlinux"), ("copying, allocation (libc)", r"libc\.|ld-linux|libm\."))
@@ -187,9 +191,12 @@ class Table:
     def __init__(self, path):
         self.path, self.rows = path, []
 
-    def add(self, name, value, unit):
-        print(f"{name:<74} {value:10.2f} {unit}", flush=True)
-        self.rows.append({"name": name, "value": round(value, 4), "low": round(value, 4), "high": round(value, 4), "samples": 1, "unit": unit})
+    def add(self, name, value, unit, values=None):
+        """`value` is the median of `values`, if there are more of them."""
+        spread = f" ({min(values):.2f} to {max(values):.2f})" if values else ""
+        print(f"{name:<74} {value:10.2f}{spread} {unit}", flush=True)
+        low, high = min(values or [value]), max(values or [value])
+        self.rows.append({"name": name, "value": round(value, 4), "low": round(low, 4), "high": round(high, 4), "samples": len(values or [value]), "unit": unit})
 
     def save(self):
         if self.path:
@@ -197,7 +204,7 @@ class Table:
 
 
 def measure(table, calls, message_ms=40, speaking=100, slow=None, cores=1, seconds=WINDOW_S):
-    """One run: CPU, system calls, memory, the loop, and what the callers heard from the first word on."""
+    """One run: CPU, system calls, memory, the loop, and what the callers heard from the first word on. Returns the cost of a call."""
     run = Run(calls, message_ms, speaking, slow, cores=cores)
     try:
         run.wait_ready()
@@ -230,6 +237,20 @@ def measure(table, calls, message_ms=40, speaking=100, slow=None, cores=1, secon
     table.add(f"{name}: frames missing at the callers", sum(c["underruns"] + c["overruns"] for c in report["calls"]), "frames")
     table.add(f"{name}: frames heard per call", sum(c["frames"] for c in report["calls"]) / calls, "frames")
     table.add(f"{name}: connections that failed", worker["sockets_failed"], "connections")
+    return used / 1e7 / talked * 1000
+
+
+def measure_counts(table, slow):
+    """What a call costs among few and among many: rounds in turn, since the machine has fast and slow minutes."""
+    costs = {calls: [] for calls in COUNTS}
+    for _ in range(ROUNDS):
+        for calls in COUNTS:
+            costs[calls].append(measure(table, calls, speaking=40, slow=slow, seconds=2 * WINDOW_S))
+    for calls in COUNTS:
+        table.add(f"{calls} calls: per call", statistics.median(costs[calls]), "thousandths of % of a core", costs[calls])
+    medians = [statistics.median(costs[calls]) for calls in COUNTS if calls >= 100]
+    middle = (min(medians) + max(medians)) / 2
+    table.add("100 to 1,000 calls: farthest from their middle", 100 * (max(medians) - middle) / middle, "%")
 
 
 def measure_setups(table, calls=500):
@@ -248,7 +269,7 @@ def measure_setups(table, calls=500):
 
 def measure_memory(table, calls=2000):
     """Resident memory with many calls in full duplex, after a whole cycle of question and answer. The worker has two cores' worth: 2,000 calls need more than one."""
-    run = Run(calls, speaking=40, slow=2 * SLOW, cores=2)
+    run = Run(calls, speaking=40, slow=MEMORY_SLOW, cores=2)
     try:
         run.wait_ready()
         run.talk(WINDOW_S)
@@ -337,6 +358,7 @@ def measure_copies(table, calls=100):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1])
     parser.add_argument("--json")
+    parser.add_argument("--slow", type=int, default=1)
     parser.add_argument("parts", nargs="*")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
@@ -346,16 +368,15 @@ def main():
             for slow in (1, 2, 5):
                 measure(table, 50, speaking=40, slow=slow)
         elif part == "counts":
-            for calls in (10, 100, 250, 500, 750, 1000):
-                measure(table, calls, speaking=40, slow=SLOW, seconds=2 * WINDOW_S)
+            measure_counts(table, options.slow)
         elif part == "minute":
-            measure(table, 1000, speaking=40, slow=SLOW, seconds=60)
+            measure(table, 1000, speaking=40, slow=options.slow, seconds=60)
         elif part == "speaking":
-            for calls in (100, 500):
-                measure(table, calls, slow=SLOW)
+            for calls in (100, 500, 1000):
+                measure(table, calls, slow=options.slow)
         elif part == "messages":
             for message_ms in (20, 100):
-                measure(table, 100, message_ms, slow=SLOW)
+                measure(table, 100, message_ms, slow=options.slow)
         elif part == "setups":
             measure_setups(table)
         elif part == "memory":
@@ -365,7 +386,8 @@ def main():
         elif part == "copies":
             measure_copies(table)
         else:
-            measure(table, *(int(n) for n in part.split(":")))
+            given = [int(n) for n in part.split(":")]
+            measure(table, *given, *[40, 100, options.slow][len(given) - 1:])
     table.save()
 
 
