@@ -12,7 +12,7 @@ import test_conversation as words
 from harness import SmokeCase, main, measured, no_crossing, scene, stage
 
 TURNS, CYCLE_MS, BROKEN = 3, 15000, 2  # the second question goes into the dead connection
-NOTICED_S, FROZEN_S = 9.5, 15.0        # of the end of the question, with its 0.5 s until it counts as one
+NOTICED_S, FROZEN_S = 9.5, 18.0        # of the end of the question, with its 0.5 s until it counts as one
 
 
 def mend(path):
