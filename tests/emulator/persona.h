@@ -9,6 +9,7 @@
 #include "voice.h"
 
 #define PERSONA_LABEL_MAX   64u
+#define PERSONA_TEXT_MAX    400
 #define PERSONA_ANSWERS_MAX 16u
 #define PERSONA_CLOSES_MAX  16u
 
@@ -54,6 +55,7 @@ struct persona {
 	uint64_t dials;	     /* upgrades asked for, refused ones too */
 	unsigned recordings; /* connections numbered so far */
 	struct persona_counters counters;
+	char newest_text[PERSONA_TEXT_MAX]; /* as much of it as fits */
 	struct {
 		unsigned code, count;
 	} closes[PERSONA_CLOSES_MAX];

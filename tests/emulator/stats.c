@@ -20,6 +20,7 @@ static cJSON *counters_json(const struct persona *persona)
 #define X(name, text) cJSON_AddNumberToObject(object, #name, (double)persona->counters.name);
 	PERSONA_COUNTERS(X)
 #undef X
+	cJSON_AddStringToObject(object, "newest_text", persona->newest_text);
 	cJSON *closes = cJSON_AddObjectToObject(object, "closes");
 	for (unsigned i = 0; i < PERSONA_CLOSES_MAX && persona->closes[i].count > 0; i++) {
 		char code[16];

@@ -271,9 +271,15 @@ static void take_stream_end(struct talk *talk, uint64_t now_ms)
 		stop_utterance(talk, now_ms, talk->vad.last_voiced_ms - talk->vad.start_at_ms);
 }
 
-static void take_text(struct talk *talk, uint64_t now_ms)
+static void note_text(struct talk *talk, const char *text)
 {
 	talk->persona->counters.texts++;
+	snprintf(talk->persona->newest_text, sizeof(talk->persona->newest_text), "%s", text != NULL ? text : "");
+}
+
+static void take_text(struct talk *talk, const char *text, uint64_t now_ms)
+{
+	note_text(talk, text);
 	talk_cancel_tool(talk);
 	talk_interrupt(talk);
 	talk->answer_due = now_ms + talk->rules->text_ms;
@@ -309,7 +315,7 @@ static void take_realtime_input(struct talk *talk, const cJSON *input, uint64_t 
 	if (!talk->closed && cJSON_IsTrue(member))
 		take_stream_end(talk, now_ms);
 	if (!talk->closed && schema_get(input, "text") != NULL)
-		take_text(talk, now_ms);
+		take_text(talk, schema_text(input, "text"), now_ms);
 }
 
 /* -- clientContent, toolResponse -------------------------------------------------------------- */
@@ -327,6 +333,16 @@ static bool has_wrong_audio(const cJSON *content)
 		}
 	}
 	return false;
+}
+
+/* The first words of the last of its turns, NULL without any. */
+static const char *last_text(const cJSON *content)
+{
+	const cJSON *turns = schema_get(content, "turns");
+	const cJSON *turn = cJSON_IsArray(turns) ? cJSON_GetArrayItem(turns, cJSON_GetArraySize(turns) - 1) : turns;
+	const cJSON *parts = schema_get(turn, "parts");
+
+	return schema_text(cJSON_IsArray(parts) ? parts->child : parts, "text");
 }
 
 /* The role of the last of its turns, "" without any. */
@@ -360,7 +376,7 @@ static void take_client_content(struct talk *talk, const cJSON *content, uint64_
 		talk->setup.history_seed = false; /* the first such message is history, not a question */
 		return;
 	}
-	talk->persona->counters.texts++;
+	note_text(talk, last_text(content));
 	talk->answer_due = now_ms + talk->rules->text_ms;
 }
 

@@ -160,6 +160,26 @@ class Tools(SmokeCase):
         plain = s.create("admin2", 18930)["session"]
         self.assertEqual(self.refused("session.send_dtmf", session=plain, digits="1"), -32002)
 
+    def test_keys_before_a_lost_connection(self):
+        """The connection goes before the model has said anything about the keys: it is told of them once more, and the platform is not."""
+        s = self.scene
+        people = [scene.User("admin2")]
+        s.start_emulator(people, "--text-ms", 5000)
+        s.start_plane()
+        s.control.call("events.subscribe")
+        s.start_worker("worker-1", people)
+        local = s.create("admin2", 18920, event_payload_type=101)["local"]
+        phone = s.start("phone", sys.executable, PHONE, "--bind", f"{s.CALLERS}:18920", "--to", f"{local['address']}:{local['port']}", "--ssrc", 1234567,
+                        "--keys", "12#", "--seconds", 12, namespace=s.lan)
+        stage.wait_for(lambda: s.stats()["keys"]["admin2"]["texts"] == 1, 12, "one text for the model")
+        stage.http_get_json(s.core, f"http://127.0.0.1:{s.stats_port}/control?now=tcp-reset")
+        self.assertEqual(stage.wait_for(lambda: self.events("session.resumed"), 8, "session.resumed")[0]["how"], "resumed")
+        stage.wait_for(lambda: s.stats()["keys"]["admin2"]["texts"] == 2, 3, "the same keys, told again")
+        self.assertEqual(phone.wait(20), 0)
+        stats = s.stats()["keys"]["admin2"]
+        self.assertEqual((stats["texts"], stats["newest_text"]), (2, "Caller pressed 1 2 # before the connection was lost."))
+        self.assertEqual([e["digit"] for e in self.events("session.dtmf")], ["1", "2", "#"])
+
 
 if __name__ == "__main__":
     main(second_try=True)
