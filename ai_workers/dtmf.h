@@ -33,8 +33,9 @@ struct dtmf_digit {
 struct dtmf {
 	bool open;
 	uint8_t code;
-	uint32_t timestamp, duration; /* of the open event; of its present segment */
-	uint32_t before;	      /* duration of its earlier segments */
+	unsigned int ready_count, key_count; /* here, because a tick looks at these and `open` and mostly at nothing else */
+	uint32_t timestamp, duration;	     /* of the open event; of its present segment */
+	uint32_t before;		     /* duration of its earlier segments */
 	uint64_t heard_ms;
 	struct {
 		bool used;
@@ -44,10 +45,8 @@ struct dtmf {
 	} over[4]; /* events that are over, the next one replaces over[over_next] */
 	unsigned int over_next;
 	struct dtmf_digit ready[DTMF_BURST];
-	unsigned int ready_count;
 	uint64_t allowed_ms; /* rate limit */
 	char keys[DTMF_KEYS_MAX + 1];
-	unsigned int key_count;
 	uint64_t pressed_ms;
 	/* Told to the model, which has not shown yet that it heard it; the newest, when there are too many. */
 	char told[DTMF_KEYS_MAX];

@@ -62,7 +62,6 @@ struct uplink_waiting {
 struct uplink {
 	struct uplink_config config;
 	struct byte_queue queue; /* in order, complete, still G.711 */
-	struct uplink_waiting waiting[UPLINK_WINDOW];
 	uint32_t waiting_count;
 	uint64_t waiting_since_ms; /* when the gap at the front was seen */
 	bool started, held, streaming;
@@ -77,8 +76,7 @@ struct uplink {
 	uint64_t heard_ms;  /* the stream is complete up to this time */
 	uint64_t silent_ms; /* silence made since the caller was heard */
 	uint64_t last_tsc;  /* arrival of the newest payload in the queue */
-	uint64_t next_message_ms; /* pace of a backlog: at most twice real time */
-	uint8_t history[UPLINK_HISTORY];
+	uint64_t next_message_ms;  /* pace of a backlog: at most twice real time */
 	struct byte_queue before;  /* the newest that was sent and is nobody's voice: one begins before he is noticed */
 	uint64_t before_ms;	   /* when its newest was sent */
 	struct byte_queue unheard; /* voice that was sent, and that the service has not shown to have heard */
@@ -90,6 +88,8 @@ struct uplink {
 	size_t arrived_lost;	   /* of unheard_lost, what was of them */
 	size_t discarded;	   /* samples nobody will hear, since the owner cleared it */
 	bool voiced;		   /* set by the owner: what is taken now is somebody's voice, as far as it knows */
+	struct uplink_waiting waiting[UPLINK_WINDOW];
+	uint8_t history[UPLINK_HISTORY];
 };
 
 /* Prepare for one call. Worker loop. */

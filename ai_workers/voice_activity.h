@@ -28,10 +28,6 @@ struct voice_activity {
 	float noise;	/* power of the background (mean square of 16-bit samples) */
 	float coupling; /* power that comes back of the model's voice */
 	float returned; /* highest ratio of the caller's power to the model's in this stretch of speech */
-	struct {
-		uint64_t slot; /* VOICE_ECHO_SLOTs since the clock's start */
-		float power;
-	} played[64]; /* what the caller hears, by its time */
 	bool speaks;
 	uint32_t voiced_ms; /* of this stretch; while it does not speak, with what holes took back */
 	uint32_t quiet_ms;  /* since voice was heard */
@@ -39,6 +35,11 @@ struct voice_activity {
 	uint64_t heard_ms;  /* newest audio */
 	uint64_t began_ms;  /* beginning of the newest speech */
 	uint64_t spoke_ms;  /* end of the newest voice that belongs to speech, 0: never */
+	uint32_t newest;    /* of what is played */
+	struct {
+		uint32_t slot; /* VOICE_ECHO_SLOTs since the clock's start */
+		float power;
+	} played[64]; /* what the caller hears, by its time */
 };
 
 /* Prepare for one call. Worker loop. */
