@@ -3,9 +3,12 @@
 # Builds a release and runs the benches of tests/bench, one after the other, and prints what they measured as one table: medians, and in
 # brackets the tenth to the ninetieth percentile. The same as JSON is in BUILD/NAME.json. Never fails on time.
 # usage: ./scripts/bench.sh [NAME...]     NAME as in tests/bench/bench_NAME.c (or .py: with real programs in namespaces, as root); all by default
+# What a bench compares us with is installed as well (see bench_peers.sh), as root; without root it is left out, and the bench says so.
 # environment: VL_BENCH_BUILD build directory (default build-bench); VL_CPU_TARGET value of -march (default native)
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/bench_peers.sh
+. "$(dirname "$0")/bench_peers.sh"
 cd "$VL_ROOT"
 VL_STEPS=3
 build=${VL_BENCH_BUILD:-$VL_ROOT/build-bench}
@@ -26,12 +29,14 @@ fi
 for name in "${names[@]}"; do
 	[ -f "tests/bench/bench_$name.c" ] || [ -f "tests/bench/bench_$name.py" ] || die "there is no bench '$name' (tests/bench/bench_$name.c or .py)."
 done
+install_peers "${names[@]}"
 step "building a release into $build"
 mkdir -p "$build"
 [ -f "$build/build.ninja" ] ||
 	quietly "$build/setup.log" meson setup "$build" "$VL_ROOT" --buildtype=release "-Dcpu_target=${VL_CPU_TARGET:-native}"
 quietly "$build/compile.log" meson compile -C "$build"
 
+[[ " ${names[*]} " != *" wss "* ]] || fetch_libwebsockets "$build/libwebsockets"
 step "measuring: ${names[*]}"
 broken=0
 for name in "${names[@]}"; do

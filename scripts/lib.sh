@@ -79,28 +79,34 @@ package_names() {
 	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$VL_ROOT/scripts/packages.txt" | awk '{ print $1 }'
 }
 
-# Packages of the list that are not installed, one per line.
+# missing_packages NAME...: those that are not installed, one per line.
 missing_packages() {
 	local name
-	while read -r name; do
+	for name; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)" = installed ] || echo "$name"
-	done < <(package_names)
+	done
 }
 
-# Install what is missing; says what it does.
+# Install what is missing of the list; says what it does.
 install_packages() {
-	local missing
-	mapfile -t missing < <(missing_packages)
+	local names missing
+	mapfile -t names < <(package_names)
+	mapfile -t missing < <(missing_packages "${names[@]}")
 	if [ "${#missing[@]}" = 0 ]; then
 		note "all Debian packages are there"
 		return
 	fi
 	[ "$(id -u)" = 0 ] || die "these Debian packages are missing and need root to install: ${missing[*]}"
 	note "installing ${#missing[@]} Debian packages: ${missing[*]}"
+	apt_install "${missing[@]}"
+}
+
+# apt_install NAME...
+apt_install() {
 	local log
 	log=$(mktemp /tmp/voxlane-apt.XXXXXX)
 	quietly "$log" apt-get -q update
-	quietly "$log" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
+	quietly "$log" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
 	rm -f "$log"
 }
 

@@ -389,7 +389,7 @@ def main():
     options = parse()
     missing = os.geteuid() != 0 and "needs root for network namespaces" or \
         LAST == 0 and "needs two processors" or \
-        not shutil.which("rtpengine") and "needs rtpengine: install Debian's rtpengine-daemon (and disable its service)"
+        not shutil.which("rtpengine") and "needs rtpengine: Debian's rtpengine-daemon (./scripts/bench.sh peers installs it and leaves its service off)"
     if missing:
         print(f"skipped: {missing}", flush=True)
         bench.finish()

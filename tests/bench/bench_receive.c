@@ -403,7 +403,8 @@ static void compare(struct bench *bench, double whole)
 	double driver = testpmd_cycles("rxonly"), swap = testpmd_cycles("5tswap");
 
 	if (driver <= 0 || swap <= 0) {
-		printf("no figures of testpmd (Debian package dpdk, two cores, 256 MB of hugepages)\n");
+		printf("no figures of testpmd (Debian package dpdk-dev, two cores, and 256 MB of hugepages more where there are "
+		       "any)\n");
 		return;
 	}
 	bench_report(bench, "testpmd rxonly, net_pcap: driver, free", driver, "cycles/packet");

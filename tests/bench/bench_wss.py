@@ -4,8 +4,8 @@
 verified), a message of 4.3 KB either way and a connection. The server is Debian's for both, once choosing the cipher itself and once bound to TLS 1.2 with
 AES-128-GCM, so that libraries are compared and not ciphers. Processor time is the client's alone, the kernel's half of loopback TCP included. Rounds alternate.
 
-The source is not in the tree: VL_LWS_SOURCE names an unpacked one (with a deb-src line: apt-get source libwebsockets); Debian's cmake and libmbedtls-dev
-build it into BUILD/lws-mbedtls. Without it only Debian's build is measured.
+The source is not in the tree: VL_LWS_SOURCE names an unpacked one (scripts/bench.sh fetches Debian's); cmake and libmbedtls-dev build it into
+BUILD/lws-mbedtls. Without it only Debian's build is measured.
 
 usage: bench_wss.py [--json FILE] [--rounds N]"""
 
@@ -113,7 +113,7 @@ def main():
     clients = {OPENSSL: stage.BUILD / "tests/bench/wss_ends"}
     source = os.environ.get("VL_LWS_SOURCE")
     if not source or not shutil.which("cmake"):
-        what = "cmake is not installed" if source else "VL_LWS_SOURCE does not name libwebsockets' source (apt-get source libwebsockets)"
+        what = "cmake is not installed" if source else "VL_LWS_SOURCE does not name libwebsockets' source (./scripts/bench.sh wss fetches it)"
         print(f"only Debian's build: {what}", flush=True)
     else:
         clients[MBEDTLS] = build_mbedtls(source)

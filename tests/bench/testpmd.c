@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_eal.h>
+
 #include "dpdk_app/headers.h"
 
 #define FRAMES	   8192u
@@ -72,10 +74,10 @@ double testpmd_cycles(const char *mode)
 	fclose(capture);
 	/* It runs until it reads a line. */
 	snprintf(command, sizeof(command),
-		"(sleep %u; echo) | timeout 60 dpdk-testpmd --no-pci --in-memory --no-telemetry -m 256 -l 0,1 --log-level=error "
+		"(sleep %u; echo) | timeout 60 dpdk-testpmd --no-pci %s --no-telemetry -m 256 -l 0,1 --log-level=error "
 		"--vdev net_pcap0,rx_pcap=%s,infinite_rx=1 -- --forward-mode=%s --auto-start --record-core-cycles "
 		"--no-mlockall --total-num-mbufs=32767 2>&1",
-		SECONDS, path, mode);
+		SECONDS, rte_eal_has_hugepages() ? "--in-memory" : "--no-huge --no-shconf", path, mode);
 	output = popen(command, "r");
 	if (output != NULL) {
 		cycles = read_cycles(output);
