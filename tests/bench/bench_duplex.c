@@ -11,7 +11,7 @@
  * would make up for it with a burst.
  *
  * usage: bench_duplex [--json FILE] [SECONDS [CONFIRM_SECONDS [CALLS]]]
- *        seconds a step (3), seconds of the last run with the number found (as a step), one number of calls instead of a search
+ *        seconds a step (3), seconds of the last run with the number found (60), one number of calls instead of a search
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -585,7 +585,7 @@ int main(int argc, char *argv[])
 
 	bench_init(&bench, &argc, argv);
 	seconds = argc > 1 ? atof(argv[1]) : 3;
-	confirm = argc > 2 ? atof(argv[2]) : seconds;
+	confirm = argc > 2 ? atof(argv[2]) : 60;
 	found = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
 	if (seconds <= 0 || confirm <= 0 || found > CALLS_MAX) {
 		fprintf(stderr, "usage: bench_duplex [--json FILE] [SECONDS [CONFIRM_SECONDS [CALLS (1-%u)]]]\n", CALLS_MAX);
